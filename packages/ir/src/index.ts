@@ -1,1 +1,2 @@
-export {};
+export * from './graph.js';
+export * from './builder.js';

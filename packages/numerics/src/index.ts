@@ -1,1 +1,2 @@
-export {};
+export * from './quant.js';
+export * from './planes.js';
