@@ -1,1 +1,5 @@
-export {};
+export * from './packing.js';
+export * from './variant.js';
+export * from './memory.js';
+export * from './plan.js';
+export * from './template.js';

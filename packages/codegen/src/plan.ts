@@ -1,0 +1,129 @@
+/** From a Program to a Plan: a variant per call, packed weights, and a place in memory for every buffer. */
+import { byteSize } from '@bitloom/tensor';
+import { type BufferDef, type KernelCall, type Port, type Program, convK } from '@bitloom/kernel-spec';
+import { alignUp, planMemory } from './memory.js';
+import { PACKINGS, type PackingName, type WeightShape } from './packing.js';
+import { type KernelVariant, type VariantFilter, chooseVariant } from './variant.js';
+
+/** Constants live in the weights blob, everything else in the arena; offsets in bytes, 16-aligned. */
+export interface Location {
+  readonly region: 'weights' | 'arena';
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface PlannedCall {
+  readonly call: KernelCall;
+  /** null for nests. */
+  readonly variant: KernelVariant | null;
+  readonly args: readonly Location[];
+  readonly results: readonly Location[];
+  readonly scratch: Location | null;
+}
+
+/** How one constant buffer was packed. */
+export interface PackedConstant {
+  readonly buffer: number;
+  readonly packing: PackingName | 'raw';
+  readonly shape: WeightShape | null;
+  readonly location: Location;
+}
+
+export interface PlannedPort extends Port {
+  readonly location: Location;
+}
+
+export interface Plan {
+  readonly program: Program;
+  readonly target: string;
+  readonly calls: readonly PlannedCall[];
+  readonly constants: readonly PackedConstant[];
+  /** Packed constants; {@link WEIGHTS_SLACK} zero bytes at the end may be over-read. */
+  readonly weights: Uint8Array;
+  readonly arenaBytes: number;
+  readonly inputs: readonly PlannedPort[];
+  readonly outputs: readonly PlannedPort[];
+}
+
+/** Kernels may load up to this many bytes past a constant or an arena buffer (never store). */
+export const WEIGHTS_SLACK = 64;
+
+const bufferBytes = (b: BufferDef): number => b.elements * byteSize(b.dtype);
+
+export interface PlanOptions {
+  readonly target: string;
+  readonly variants: readonly KernelVariant[];
+  readonly filter?: VariantFilter;
+}
+
+/** @throws E601 when no variant accepts a call. */
+export function makePlan(program: Program, options: PlanOptions): Plan {
+  const variants = program.calls.map((c) => (c.family === 'conv' ? chooseVariant(options.variants, c.params, c.origin, options.filter) : null));
+
+  // A weight buffer is packed for its (only) conv; a constant used in two ways is packed once per format.
+  const blobs: Uint8Array[] = [];
+  const constants: PackedConstant[] = [];
+  const byKey = new Map<string, Location>();
+  let weightBytes = 0;
+  const place = (buffer: number, packing: PackingName | 'raw', shape: WeightShape | null): Location => {
+    const key = `${buffer}:${packing}`;
+    const known = byKey.get(key);
+    if (known) return known;
+    const data = program.buffers[buffer].data!;
+    const bytes = packing === 'raw' || !shape ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : PACKINGS[packing].pack(data, shape);
+    const location: Location = { region: 'weights', offset: weightBytes, bytes: bytes.length };
+    byKey.set(key, location);
+    constants.push({ buffer, packing, shape, location });
+    const padded = new Uint8Array(alignUp(bytes.length));
+    padded.set(bytes);
+    blobs.push(padded);
+    weightBytes += padded.length;
+    return location;
+  };
+
+  const lives = new Map<number, { first: number; last: number }>();
+  const touch = (buffer: number, at: number): void => {
+    if (program.buffers[buffer].data) return;
+    const l = lives.get(buffer);
+    if (l) l.last = Math.max(l.last, at);
+    else lives.set(buffer, { first: at, last: at });
+  };
+  for (const p of program.inputs) touch(p.buffer, 0);
+  program.calls.forEach((c, i) => [...c.args, ...c.results].forEach((b) => touch(b, i)));
+  for (const p of program.outputs) touch(p.buffer, program.calls.length);
+
+  const scratch = program.calls.map((c, i) => (c.family === 'conv' ? variants[i]!.scratch(c.params) : 0));
+  const ids = [...lives.keys()];
+  const memory = planMemory([
+    ...ids.map((b) => ({ bytes: bufferBytes(program.buffers[b]), ...lives.get(b)! })),
+    ...scratch.map((bytes, i) => ({ bytes, first: i, last: i })),
+  ]);
+  const arena = new Map(ids.map((b, i) => [b, { region: 'arena', offset: memory.offsets[i], bytes: bufferBytes(program.buffers[b]) } as Location]));
+
+  const locate = (call: KernelCall, i: number, arg: number, position: number): Location => {
+    const b = program.buffers[arg];
+    if (!b.data) return arena.get(arg)!;
+    if (call.family !== 'conv' || position !== 1) return place(arg, 'raw', null);
+    const p = call.params;
+    return place(arg, variants[i]!.packing(p), { rows: p.outC, k: convK(p), bits: p.weightBits });
+  };
+  const portLocation = (p: Port): PlannedPort => ({ ...p, location: program.buffers[p.buffer].data ? place(p.buffer, 'raw', null) : arena.get(p.buffer)! });
+
+  const calls = program.calls.map((call, i): PlannedCall => ({
+    call,
+    variant: variants[i],
+    args: call.args.map((a, position) => locate(call, i, a, position)),
+    results: call.results.map((r) => arena.get(r)!),
+    scratch: scratch[i] > 0 ? { region: 'arena', offset: memory.offsets[ids.length + i], bytes: scratch[i] } : null,
+  }));
+  const inputs = program.inputs.map(portLocation);
+  const outputs = program.outputs.map(portLocation);
+
+  const weights = new Uint8Array(weightBytes + WEIGHTS_SLACK);
+  let at = 0;
+  for (const b of blobs) {
+    weights.set(b, at);
+    at += b.length;
+  }
+  return { program, target: options.target, calls, constants, weights, arenaBytes: memory.bytes + WEIGHTS_SLACK, inputs, outputs };
+}
