@@ -1,1 +1,4 @@
-export {};
+export type * from './types.js';
+export { type Preprocessing, parsePreprocessing, preprocessingSchema } from './preprocess.js';
+export { type Batch, batches, subset, syntheticSource } from './source.js';
+export { openData, parseDataSpec } from './open.js';
