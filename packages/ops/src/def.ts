@@ -57,8 +57,11 @@ export interface OpDef<A = unknown> {
    */
   readonly gradient: null | ((b: GraphBuilder, c: GradientContext<A>) => (ValueId | null)[]);
   lower(n: LowerInput<A>): Lowering;
-  /** Set for elementwise ops with numpy broadcasting: the scalar expression, so that chains fuse into one nest. */
-  readonly scalar: null | ((args: readonly Expr[], attrs: A, out: DType) => Expr);
+  /**
+   * Set for elementwise ops with numpy broadcasting: the scalar expression, so that chains fuse into one nest. `out` and `ins`
+   * are logical types (f32 for quantised operands). The result is in range of `out`: storing and loading it changes nothing.
+   */
+  readonly scalar: null | ((args: readonly Expr[], attrs: A, out: DType, ins: readonly DType[]) => Expr);
   /** True where input 0 and output 0 must be stored channels-last (N, spatial…, C). */
   readonly channelsLast: boolean;
 }
@@ -104,10 +107,13 @@ export function byNest<A>(body: NestBody<A>): Pick<OpDef<A>, 'evaluate' | 'lower
   };
 }
 
+/** Logical element type of an operand: quantised codes stand for f32. */
+export const logicalType = (v: Pick<View, 'dtype' | 'quant'>): DType => (v.quant ? 'f32' : v.dtype);
+
 /** An elementwise op with numpy broadcasting, from its scalar expression. */
 export function byScalar<A>(scalar: NonNullable<OpDef<A>['scalar']>): Pick<OpDef<A>, 'evaluate' | 'lower' | 'scalar' | 'channelsLast'> {
   return {
-    ...byNest<A>((b, ins, [out], attrs) => b.elementwise(out, ins, (args) => scalar(args, attrs, out.dtype))),
+    ...byNest<A>((b, ins, [out], attrs) => b.elementwise(out, ins, (args) => scalar(args, attrs, logicalType(out), ins.map(logicalType)))),
     scalar,
   };
 }
