@@ -1,1 +1,2 @@
-export {};
+export * from './export/export.js';
+export { EXPORTS, EXPORT_OPSET, ONNX_TYPE } from './export/table.js';

@@ -1,0 +1,68 @@
+import { fail } from '@bitloom/diagnostics';
+import { type Graph, type ValueId, isConst, typeOf } from '@bitloom/ir';
+import { type Tensor, bytesOf } from '@bitloom/tensor';
+import onnxProto from 'onnx-proto';
+import { type AttributeValue, EXPORTS, EXPORT_OPSET, type ExportContext, ONNX_TYPE } from './table.js';
+
+const { onnx } = onnxProto;
+
+function attribute(name: string, v: AttributeValue): object {
+  const T = onnx.AttributeProto.AttributeType;
+  if (typeof v === 'number') return { name, type: T.INT, i: v };
+  if (typeof v === 'string') return { name, type: T.STRING, s: new TextEncoder().encode(v) };
+  if ('float' in v) return { name, type: T.FLOAT, f: v.float };
+  if ('floats' in v) return { name, type: T.FLOATS, floats: v.floats };
+  return { name, type: T.INTS, ints: v };
+}
+
+const tensorProto = (name: string, t: Tensor): object => ({ name, dataType: ONNX_TYPE[t.dtype], dims: t.shape, rawData: bytesOf(t) });
+
+/**
+ * A float graph as ONNX bytes (opset 19). Value ids become ONNX names; `outputs` chooses which values are graph outputs
+ * (default: the graph's own). Deterministic.
+ * @throws E601 for an op that has no export row.
+ */
+export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): Uint8Array {
+  const node: object[] = [];
+  const initializer: object[] = [];
+  let temps = 0;
+  const context: ExportContext = {
+    emit: (opType, input, output, attributes = {}) => {
+      while (input.length > 0 && input[input.length - 1] === '') input = input.slice(0, -1);
+      node.push({ opType, input, output, attribute: Object.entries(attributes).map(([k, v]) => attribute(k, v)) });
+    },
+    constant: (t) => {
+      const name = `$c${temps++}`;
+      initializer.push(tensorProto(name, t));
+      return name;
+    },
+    temp: () => `$t${temps++}`,
+    typeOf: (id) => typeOf(g, id),
+  };
+  for (const n of g.nodes) {
+    if (isConst(n)) {
+      initializer.push(tensorProto(n.outputs[0], n.attrs.data));
+      continue;
+    }
+    const row = EXPORTS[n.op] ?? fail('E601', `no ONNX export for ${n.op}`, { node: n.origin });
+    row(context, n as never);
+  }
+  const valueInfo = (name: string, id: ValueId): object => {
+    const t = typeOf(g, id);
+    return { name, type: { tensorType: { elemType: ONNX_TYPE[t.dtype], shape: { dim: t.shape.map((d) => ({ dimValue: d })) } } } };
+  };
+  // An input or a constant cannot be a graph output itself: it goes through an Identity.
+  const produced = new Set(g.nodes.filter((n) => !isConst(n)).flatMap((n) => n.outputs));
+  const output = [...new Set(outputs)].map((id) => {
+    if (produced.has(id)) return valueInfo(id, id);
+    context.emit('Identity', [id], [`$out.${id}`]);
+    return valueInfo(`$out.${id}`, id);
+  });
+  const model = onnx.ModelProto.create({
+    irVersion: 9,
+    producerName: 'bitloom',
+    opsetImport: [{ domain: '', version: EXPORT_OPSET }],
+    graph: { name: g.name, node, initializer, input: g.inputs.map((id) => valueInfo(id, id)), output },
+  } as never);
+  return onnx.ModelProto.encode(model).finish();
+}
