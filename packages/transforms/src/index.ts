@@ -1,1 +1,3 @@
-export {};
+export * from './autodiff.js';
+export * from './clusters.js';
+export * from './lower.js';

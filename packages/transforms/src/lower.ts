@@ -1,0 +1,224 @@
+/** Lowering: graph to Program. Integer arithmetic appears here and nowhere earlier. */
+import { fail } from '@bitloom/diagnostics';
+import { type Graph, type Node, type TensorType, type ValueId, constantData, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
+import { type BufferDef, type BufferId, type Expr, type KernelCall, NestBuilder, type Port, type Program } from '@bitloom/kernel-spec';
+import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
+import { type Lowering, type Operand, getOp } from '@bitloom/ops';
+import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
+import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
+
+/** Strides of (N, C, spatial…) stored as (N, spatial…, C). */
+export function channelsLastStrides(shape: readonly number[]): number[] {
+  const [n, c, ...spatial] = shape;
+  const s = rowMajorStrides([n, ...spatial, c]);
+  return [s[0], s[s.length - 1], ...s.slice(1, -1)];
+}
+
+/** Where a value lies: a buffer, and how its logical elements map into it. */
+interface Storage {
+  readonly buffer: BufferId;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly quant: QuantParams | null;
+}
+
+const sameParams = (a: QuantParams | null, b: QuantParams | null): boolean =>
+  a === b || (!!a && !!b && a.scale[0] === b.scale[0] && a.zeroPoint[0] === b.zeroPoint[0] && a.scheme.bits === b.scheme.bits);
+
+/** True when stride lists describe the same order for every axis longer than 1. */
+const sameOrder = (shape: readonly number[], a: readonly number[], b: readonly number[]): boolean => shape.every((n, i) => n === 1 || a[i] === b[i]);
+
+/** Ops through which the channels-last layout of a convolution spreads to its neighbours. */
+const SPREADS = new Set(['concat', 'pad', 'slice', 'reduce_sum', 'reduce_max', 'reduce_min', 'expand']);
+
+/** Values stored channels-last: those at convolutions and pools, and what touches them through elementwise and similar ops. */
+function channelsLastValues(g: Graph): Set<ValueId> {
+  const producer = producers(g);
+  const fits = (id: ValueId): boolean => typeOf(g, id).shape.length >= 3 && constantData(producer, id) === null;
+  const found = new Set<ValueId>();
+  for (const n of g.nodes) if (!isConst(n) && getOp(n.op, n.origin).channelsLast) [n.inputs[0], n.outputs[0]].filter(fits).forEach((v) => found.add(v));
+  for (let size = -1; size !== found.size; ) {
+    size = found.size;
+    for (const n of g.nodes) {
+      if (isConst(n) || !(isPointwise(n) || SPREADS.has(n.op))) continue;
+      const touched = [...n.inputs, ...n.outputs].filter(fits);
+      const rank = typeOf(g, n.outputs[0]).shape.length;
+      if (touched.some((v) => found.has(v))) touched.filter((v) => typeOf(g, v).shape.length === rank).forEach((v) => found.add(v));
+    }
+  }
+  return found;
+}
+
+/**
+ * The network as kernel calls. Values with calibrated precision are stored as u8 codes; convolutions and fully connected
+ * layers whose input and weights are calibrated compute in integers, everything else in f32 on decoded codes.
+ * @throws E601 for an op that cannot be lowered, E602 where an accumulator could overflow
+ */
+export function lowerGraph(g: Graph): Program {
+  const producer = producers(g);
+  const clusters = pointwiseClusters(g);
+  const inCluster = new Set([...clusters.values()].flatMap((c) => c.members));
+  const channelsLast = channelsLastValues(g);
+  const buffers: BufferDef[] = [];
+  const calls: KernelCall[] = [];
+  const storage = new Map<ValueId, Storage>();
+  const constants = new Map<ValueId, Storage>();
+
+  const buffer = (name: string, dtype: DType, shape: readonly number[], strides: readonly number[], quant: QuantParams | null, data: TypedArray | null): Storage => {
+    buffers.push({ name, dtype, shape, strides, elements: elementCount(shape), quant, data });
+    return { buffer: buffers.length - 1, dtype, shape, strides, quant };
+  };
+  const quantOf = (id: ValueId): QuantParams | null => {
+    const p = valueOf(g, id).precision;
+    return p.state === 'calibrated' ? p.params : null;
+  };
+  const allocate = (id: ValueId): Storage => {
+    const v = valueOf(g, id);
+    const q = quantOf(id);
+    const strides = channelsLast.has(id) ? channelsLastStrides(v.type.shape) : rowMajorStrides(v.type.shape);
+    const s = buffer(v.name, q ? 'u8' : v.type.dtype, v.type.shape, strides, q, null);
+    storage.set(id, s);
+    return s;
+  };
+  const constant = (id: ValueId, t: Tensor): Storage => {
+    let s = constants.get(id);
+    if (!s) {
+      const q = quantOf(id);
+      const data = q ? fakeQuantize(t.data as Float32Array, t.shape, q) : t.data;
+      s = buffer(valueOf(g, id).name, t.dtype, t.shape, rowMajorStrides(t.shape), null, data);
+      constants.set(id, s);
+    }
+    return s;
+  };
+  const at = (id: ValueId): Storage => {
+    const t = constantData(producer, id);
+    return t ? constant(id, t) : (storage.get(id) ?? fail('E901', `value %${id} has no storage`));
+  };
+  const viewOf = (s: Storage, operand: number): Storage & { operand: number } => ({ ...s, operand });
+  const operandsOf = (all: readonly Storage[]): { dtype: DType; elements: number }[] => all.map((s) => ({ dtype: s.dtype, elements: elementCount(s.shape) }));
+
+  /** Elementwise copy between two storages of one logical tensor: layout change, encoding, decoding. */
+  const convert = (from: Storage, to: Storage, origin: string): void => {
+    const raw = sameParams(from.quant, to.quant);
+    const [src, dst] = [viewOf(raw ? { ...from, quant: null } : from, 0), viewOf(raw ? { ...to, quant: null } : to, 1)];
+    const b = new NestBuilder(operandsOf([from, to]));
+    b.elementwise(dst, [src], ([x]) => x);
+    calls.push({ family: 'nest', params: b.build(), args: [from.buffer], results: [to.buffer], origin });
+  };
+
+  const lowerCluster = (c: Cluster): void => {
+    const out = allocate(c.root.outputs[0]);
+    const ins = c.leaves.map(at);
+    const b = new NestBuilder(operandsOf([...ins, out]));
+    const maker = new Map(c.members.map((m) => [m.outputs[0], m]));
+    b.elementwise(viewOf(out, ins.length), ins.map(viewOf), (args) => {
+      const known = new Map<ValueId, Expr>(c.leaves.map((l, i) => [l, args[i]]));
+      const uses = new Map<ValueId, number>();
+      for (const m of c.members) for (const i of m.inputs) uses.set(i, (uses.get(i) ?? 0) + 1);
+      const value = (id: ValueId): Expr => {
+        let x = known.get(id);
+        const fresh = x === undefined;
+        if (!x) {
+          const m = maker.get(id)!;
+          x = getOp(m.op, m.origin).scalar!(m.inputs.map(value), m.attrs, typeOf(g, id).dtype, m.inputs.map((i) => typeOf(g, i).dtype));
+        }
+        if (id !== c.root.outputs[0] && (uses.get(id)! > 1 || fresh)) x = b.let(x);
+        known.set(id, x);
+        return x;
+      };
+      return value(c.root.outputs[0]);
+    });
+    calls.push({ family: 'nest', params: b.build(), args: ins.map((s) => s.buffer), results: [out.buffer], origin: c.root.origin });
+  };
+
+  /** A reshape, transpose or identity that moves no element shares its input's buffer. */
+  const alias = (n: Node): boolean => {
+    const [x, y] = [n.inputs[0], n.outputs[0]];
+    const src = storage.get(x);
+    if (!src || g.inputs.includes(x) || g.outputs.includes(y) || !sameParams(src.quant, quantOf(y))) return false;
+    const type = typeOf(g, y);
+    const strides = channelsLast.has(y) ? channelsLastStrides(type.shape) : rowMajorStrides(type.shape);
+    const rowMajor = (shape: readonly number[], s: readonly number[]): boolean => sameOrder(shape, s, rowMajorStrides(shape));
+    const same =
+      n.op === 'reshape' ? rowMajor(src.shape, src.strides) && rowMajor(type.shape, strides)
+      : n.op === 'transpose' ? sameOrder(type.shape, strides, (n.attrs as { perm: number[] }).perm.map((p) => src.strides[p]))
+      : n.op === 'identity' && sameOrder(type.shape, strides, src.strides);
+    if (same) storage.set(y, { ...src, shape: type.shape, strides });
+    return same;
+  };
+
+  const lowerNode = (n: Node): void => {
+    const op = getOp(n.op, n.origin);
+    const isMac = n.op === 'conv' || n.op === 'linear';
+    const weights = isMac ? quantOf(n.inputs[1]) : null;
+    const operand = (id: ValueId, i: number): { storage: Storage; operand: Operand } => {
+      let s = at(id);
+      const type: TensorType = typeOf(g, id);
+      const constantT = constantData(producer, id);
+      const wanted = i === 0 && op.channelsLast && type.shape.length >= 3 ? channelsLastStrides(type.shape) : s.strides;
+      // A convolution reads codes only together with integer weights.
+      const decode = isMac && i === 0 && s.quant !== null && !(weights && constantData(producer, n.inputs[1]));
+      if (!constantT && (decode || !sameOrder(type.shape, wanted, s.strides))) {
+        const t = buffer(`${valueOf(g, id).name}.converted`, decode ? type.dtype : s.dtype, type.shape, wanted, decode ? null : s.quant, null);
+        convert(s, t, n.origin);
+        s = t;
+      }
+      return { storage: s, operand: { ...s, elements: elementCount(s.shape), constant: constantT, weight: constantT ? quantOf(id) : null } };
+    };
+    const ins = n.inputs.map(operand);
+    const outs = n.outputs.map((id) => allocate(id));
+    const x = ins[0]?.operand;
+    const lowered: Lowering = op.lower({
+      attrs: n.attrs,
+      // Integer weights without integer activations count as floats.
+      inputs: ins.map((s, i) => (i === 1 && isMac && !x.quant ? { ...s.operand, weight: null, constant: s.operand.weight && s.operand.constant ? dequantized(s.operand) : s.operand.constant } : s.operand)),
+      outputs: outs.map((s) => ({ ...s, elements: elementCount(s.shape), constant: null, weight: null })),
+    });
+    const args = lowered.args.map((a) =>
+      typeof a === 'number' ? ins[a].storage.buffer : buffer(`${n.origin}.${a.name}`, a.dtype, a.shape, rowMajorStrides(a.shape), null, a.data).buffer);
+    calls.push({ ...lowered.body, args, results: outs.map((s) => s.buffer), origin: n.origin });
+  };
+  const dequantized = (o: Operand): Tensor => ({ ...o.constant!, data: fakeQuantize(o.constant!.data as Float32Array, o.constant!.shape, o.weight!) });
+
+  const inputs: Port[] = g.inputs.map((id) => {
+    const { name, type } = valueOf(g, id);
+    const port = buffer(name, type.dtype, type.shape, rowMajorStrides(type.shape), null, null);
+    if (quantOf(id) || !sameOrder(type.shape, rowMajorStrides(type.shape), channelsLast.has(id) ? channelsLastStrides(type.shape) : rowMajorStrides(type.shape))) {
+      convert(port, allocate(id), `input ${name}`);
+    } else storage.set(id, port);
+    return { name, buffer: port.buffer };
+  });
+  for (const n of g.nodes) {
+    if (isConst(n)) continue;
+    const cluster = clusters.get(n);
+    if (cluster) lowerCluster(cluster);
+    else if (!inCluster.has(n) && !alias(n)) lowerNode(n);
+  }
+  const outputs: Port[] = g.outputs.map((id) => {
+    const { name, type } = valueOf(g, id);
+    const s = at(id);
+    if (s.quant === null && sameShape(s.shape, type.shape) && sameOrder(type.shape, s.strides, rowMajorStrides(type.shape)) && !g.inputs.includes(id)) {
+      return { name, buffer: s.buffer };
+    }
+    const port = buffer(name, type.dtype, type.shape, rowMajorStrides(type.shape), null, null);
+    convert(s, port, `output ${name}`);
+    return { name, buffer: port.buffer };
+  });
+  return { ...pruned({ buffers, calls, inputs, outputs }), name: g.name };
+}
+
+/** Drops buffers that nothing uses (weights replaced by packed forms) and renumbers the rest. */
+function pruned(p: Omit<Program, 'name'>): Omit<Program, 'name'> {
+  const used = new Set<BufferId>([...p.inputs, ...p.outputs].map((q) => q.buffer));
+  for (const c of p.calls) [...c.args, ...c.results].forEach((b) => used.add(b));
+  const ids = p.buffers.map((_, i) => i).filter((i) => used.has(i));
+  const to = new Map(ids.map((old, now) => [old, now]));
+  const map = (b: BufferId): BufferId => to.get(b)!;
+  return {
+    buffers: ids.map((i) => p.buffers[i]),
+    calls: p.calls.map((c) => ({ ...c, args: c.args.map(map), results: c.results.map(map) })),
+    inputs: p.inputs.map((q) => ({ ...q, buffer: map(q.buffer) })),
+    outputs: p.outputs.map((q) => ({ ...q, buffer: map(q.buffer) })),
+  };
+}
