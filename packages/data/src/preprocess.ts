@@ -81,8 +81,13 @@ function geometry(sample: readonly number[], layout: Layout | undefined, node: s
   });
 }
 
-/** Luma of ITU-R 601 in 16-bit fixed point; gives v for (v, v, v). */
-const luma = (r: number, g: number, b: number): number => (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16;
+/** Luma of ITU-R 601 in 16-bit fixed point, as Pillow's `convert('L')`; gives v for (v, v, v). */
+function toGray(r: Raster): Raster {
+  if (r.channels === 1) return r;
+  const data = new Uint8Array(r.width * r.height);
+  for (let i = 0; i < data.length; i++) data[i] = (19595 * r.data[3 * i] + 38470 * r.data[3 * i + 1] + 7471 * r.data[3 * i + 2] + 0x8000) >> 16;
+  return { ...r, channels: 1, data };
+}
 
 /**
  * Function from 8-bit pixels to the tensor of `input` (without batch dimension): resizing to the model's height and
@@ -106,11 +111,12 @@ export function imageMapping(input: InputSpec, pre: Preprocessing): (raster: Ras
     const affine = affineOf(pre, channels, 1 / 255, node);
     return Array.from({ length: channels }, (_, c) => Float32Array.from({ length: 256 }, (_, v) => (raw ? v : apply(affine, c, v))));
   };
-  const fixed = image && tables(image.c);
+  const known = new Map(image ? [[image.c, tables(image.c)]] : []);
+  const channelFirst = (image?.layout ?? pre.layout ?? 'nchw') === 'nchw';
 
   return (raster, name) => {
-    const pixels = image ? fit(raster, image.w, image.h, pre.resize ?? 'stretch', name) : raster;
-    const plane = pixels.width * pixels.height;
+    const fitted = image ? fit(raster, image.w, image.h, pre.resize ?? 'stretch', name) : raster;
+    const plane = fitted.width * fitted.height;
     const out = allocate(input.dtype, shape);
     const c = out.data.length / plane;
     if (c !== 1 && c !== 3) {
@@ -120,18 +126,15 @@ export function imageMapping(input: InputSpec, pre: Preprocessing): (raster: Ras
         expected: `${out.data.length} values for ${node} [N, ${shape.join(', ')}], in 1 or 3 channels`,
       });
     }
-    const lookup = fixed ?? tables(c);
-    const data = out.data as Float32Array;
-    const channelFirst = (image?.layout ?? pre.layout ?? 'nchw') === 'nchw';
-    const gray = c === 1 || pre.channels === 'gray';
-    const flip = pre.channels === 'bgr' ? 2 : 0;
-    for (let i = 0; i < plane; i++) {
-      const at = i * pixels.channels;
-      const y = pixels.channels === 1 ? pixels.data[at] : gray ? luma(pixels.data[at], pixels.data[at + 1], pixels.data[at + 2]) : -1;
-      for (let k = 0; k < c; k++) {
-        const value = y >= 0 ? y : pixels.data[at + Math.abs(flip - k)];
-        data[channelFirst ? k * plane + i : i * c + k] = lookup[k][value];
-      }
+    if (!known.has(c)) known.set(c, tables(c));
+    const pixels = c === 1 || pre.channels === 'gray' ? toGray(fitted) : fitted;
+    const stride = channelFirst ? 1 : c;
+    for (let k = 0; k < c; k++) {
+      const table = known.get(c)![k];
+      const data = out.data as Float32Array;
+      let from = pixels.channels === 1 ? 0 : pre.channels === 'bgr' ? 2 - k : k;
+      let to = channelFirst ? k * plane : k;
+      for (let i = 0; i < plane; i++, from += pixels.channels, to += stride) data[to] = table[pixels.data[from]];
     }
     return out;
   };
