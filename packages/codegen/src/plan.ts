@@ -38,8 +38,12 @@ export interface Plan {
   readonly target: string;
   readonly calls: readonly PlannedCall[];
   readonly constants: readonly PackedConstant[];
-  /** Packed constants; {@link WEIGHTS_SLACK} zero bytes at the end may be over-read. */
+  /**
+   * All constants: first the packed weights of convolutions ({@link packedBytes} of them), then raw ones (multipliers, offsets,
+   * tables). {@link WEIGHTS_SLACK} zero bytes at the end may be over-read.
+   */
   readonly weights: Uint8Array;
+  readonly packedBytes: number;
   readonly arenaBytes: number;
   readonly inputs: readonly PlannedPort[];
   readonly outputs: readonly PlannedPort[];
@@ -81,6 +85,15 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     return location;
   };
 
+  const constantOf = (call: KernelCall, i: number, arg: number, position: number): Location => {
+    if (call.family !== 'conv' || position !== 1) return place(arg, 'raw', null);
+    const p = call.params;
+    return place(arg, variants[i]!.packing(p), { rows: p.outC, k: convK(p), bits: p.weightBits });
+  };
+  // Packed weights first, so that they can be shipped apart from everything else.
+  program.calls.forEach((c, i) => c.family === 'conv' && constantOf(c, i, c.args[1], 1));
+  const packedBytes = weightBytes;
+
   const lives = new Map<number, { first: number; last: number }>();
   const touch = (buffer: number, at: number): void => {
     if (program.buffers[buffer].data) return;
@@ -100,19 +113,12 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
   ]);
   const arena = new Map(ids.map((b, i) => [b, { region: 'arena', offset: memory.offsets[i], bytes: bufferBytes(program.buffers[b]) } as Location]));
 
-  const locate = (call: KernelCall, i: number, arg: number, position: number): Location => {
-    const b = program.buffers[arg];
-    if (!b.data) return arena.get(arg)!;
-    if (call.family !== 'conv' || position !== 1) return place(arg, 'raw', null);
-    const p = call.params;
-    return place(arg, variants[i]!.packing(p), { rows: p.outC, k: convK(p), bits: p.weightBits });
-  };
   const portLocation = (p: Port): PlannedPort => ({ ...p, location: program.buffers[p.buffer].data ? place(p.buffer, 'raw', null) : arena.get(p.buffer)! });
 
   const calls = program.calls.map((call, i): PlannedCall => ({
     call,
     variant: variants[i],
-    args: call.args.map((a, position) => locate(call, i, a, position)),
+    args: call.args.map((a, position) => (program.buffers[a].data ? constantOf(call, i, a, position) : arena.get(a)!)),
     results: call.results.map((r) => arena.get(r)!),
     scratch: scratch[i] > 0 ? { region: 'arena', offset: memory.offsets[ids.length + i], bytes: scratch[i] } : null,
   }));
@@ -125,5 +131,5 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     weights.set(b, at);
     at += b.length;
   }
-  return { program, target: options.target, calls, constants, weights, arenaBytes: memory.bytes + WEIGHTS_SLACK, inputs, outputs };
+  return { program, target: options.target, calls, constants, weights, packedBytes, arenaBytes: memory.bytes + WEIGHTS_SLACK, inputs, outputs };
 }
