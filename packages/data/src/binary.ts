@@ -16,12 +16,20 @@ async function readIdx(path: string, magic: number, packed: Uint8Array): Promise
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = 4 + 4 * rank;
   if (bytes.length < header || view.getUint32(0) !== magic) {
-    fail('E301', 'not an IDX file of bytes', { node: path, found: Buffer.from(bytes.subarray(0, 4)).toString('hex') || 'nothing', expected: `magic number ${magic.toString(16).padStart(8, '0')}` });
+    fail('E301', 'not an IDX file of bytes', {
+      node: path,
+      found: Buffer.from(bytes.subarray(0, 4)).toString('hex') || 'nothing',
+      expected: `magic number ${magic.toString(16).padStart(8, '0')}`,
+    });
   }
   const dims = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i));
   const expected = dims.reduce((a, b) => a * b, 1);
   if (bytes.length - header !== expected) {
-    fail('E301', 'IDX file is damaged', { node: path, found: `${bytes.length - header} bytes`, expected: `${expected} for [${dims.join(', ')}]` });
+    fail('E301', 'IDX file is damaged', {
+      node: path,
+      found: `${bytes.length - header} bytes`,
+      expected: `${expected} for [${dims.join(', ')}]`,
+    });
   }
   return { dims, data: bytes.subarray(header) };
 }
@@ -44,7 +52,13 @@ export async function openIdx(path: string, input: InputSpec, pre: Preprocessing
   const labelsPath = idxLabelsPath(path);
   const labelsFile = labelsPath ? await readBounded(labelsPath) : undefined;
   const labels = labelsPath && labelsFile ? (await readIdx(labelsPath, IDX_LABELS, labelsFile)).data : undefined;
-  if (labels && labels.length !== size) fail('E302', 'labels do not match the samples', { node: labelsPath, found: `${labels.length} labels`, expected: `${size}` });
+  if (labels && labels.length !== size) {
+    fail('E302', 'labels do not match the samples', {
+      node: labelsPath,
+      found: `${labels.length} labels`,
+      expected: `${size}`,
+    });
+  }
   const map = imageMapping(input, pre);
   const parts = [basename(path), '\0', file, ...(labelsPath && labelsFile ? [basename(labelsPath), '\0', labelsFile] : [])];
   return makeSource({ kind: 'idx', size, labelled: labels !== undefined, fingerprint: sha256(...parts) }, (index) => {
@@ -62,14 +76,21 @@ export async function openCifar10(path: string, input: InputSpec, pre: Preproces
   const file = await readBounded(path);
   const data = await gunzipIfNeeded(file, path);
   if (data.length === 0) fail('E303', 'the data set is empty', { node: path, found: '0 bytes' });
-  if (data.length % CIFAR_RECORD !== 0) fail('E301', 'not a CIFAR-10 binary file, or cut short', { node: path, found: `${data.length} bytes`, expected: `a multiple of ${CIFAR_RECORD}` });
+  if (data.length % CIFAR_RECORD !== 0) {
+    fail('E301', 'not a CIFAR-10 binary file, or cut short', {
+      node: path,
+      found: `${data.length} bytes`,
+      expected: `a multiple of ${CIFAR_RECORD}`,
+    });
+  }
   const size = data.length / CIFAR_RECORD;
   for (let i = 0; i < size; i++) {
     const label = data[i * CIFAR_RECORD];
     if (label > 9) fail('E301', 'not a CIFAR-10 binary file', { node: path, found: `label ${label} at record ${i}`, expected: '0 to 9' });
   }
   const map = imageMapping(input, pre);
-  return makeSource({ kind: 'cifar10', size, labelled: true, classes: CIFAR_CLASSES, fingerprint: sha256(basename(path), '\0', file) }, (index) => {
+  const fingerprint = sha256(basename(path), '\0', file);
+  return makeSource({ kind: 'cifar10', size, labelled: true, classes: CIFAR_CLASSES, fingerprint }, (index) => {
     const record = data.subarray(index * CIFAR_RECORD, (index + 1) * CIFAR_RECORD);
     const pixels = new Uint8Array(3 * CIFAR_PLANE);
     for (let i = 0; i < CIFAR_PLANE; i++) for (let c = 0; c < 3; c++) pixels[3 * i + c] = record[1 + c * CIFAR_PLANE + i];

@@ -24,5 +24,7 @@ export async function readBounded(path: string, limit = MAX_FILE): Promise<Uint8
 /** The bytes, unpacked where they are gzip. @throws E301 when the gzip stream is damaged or holds more than 1 GiB. */
 export async function gunzipIfNeeded(bytes: Uint8Array, path: string): Promise<Uint8Array> {
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
-  return unzip(bytes, { maxOutputLength: MAX_UNZIPPED }).catch((error: unknown) => unreadable(path, error, `the gzip stream is damaged, or unpacks to more than ${MAX_UNZIPPED} bytes`));
+  return unzip(bytes, { maxOutputLength: MAX_UNZIPPED }).catch((error: unknown) =>
+    unreadable(path, error, `the gzip stream is damaged, or unpacks to more than ${MAX_UNZIPPED} bytes`),
+  );
 }

@@ -47,7 +47,11 @@ function scan(root: string): { items: Item[]; classes?: string[]; csv?: boolean 
   const perClass = top.folders.map((folder) => list(join(root, folder)).files.filter((f) => IMAGE.test(f)).map((f) => `${folder}/${f}`));
   if (perClass.some((files) => files.length > 0)) {
     if (flat.length > 0) {
-      fail('E301', 'folder holds both images and class folders', { node: root, found: flat[0], expected: 'images in class folders, or images alone' });
+      fail('E301', 'folder holds both images and class folders', {
+        node: root,
+        found: flat[0],
+        expected: 'images in class folders, or images alone',
+      });
     }
     return { items: perClass.flatMap((files, label) => files.map((file) => ({ file, label }))), classes: top.folders };
   }
@@ -67,7 +71,13 @@ function parseLabels(text: string, path: string): Map<string, number> {
     const header = rows.shift()!;
     fileColumn = header.indexOf('file');
     labelColumn = header.findIndex((name) => ['class_index', 'label', 'class'].includes(name));
-    if (fileColumn < 0 || labelColumn < 0) fail('E301', 'labels.csv lacks a column', { node: path, found: header.join(','), expected: 'file and class_index' });
+    if (fileColumn < 0 || labelColumn < 0) {
+      fail('E301', 'labels.csv lacks a column', {
+        node: path,
+        found: header.join(','),
+        expected: 'file and class_index',
+      });
+    }
   }
   const labels = new Map<string, number>();
   for (const row of rows) {
@@ -110,7 +120,12 @@ async function decode(path: string): Promise<Raster> {
   const bytes = await readBounded(path, MAX_IMAGE_BYTES);
   const isJpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
   const isPng = bytes[0] === 0x89 && bytes[1] === 0x50 && bytes[2] === 0x4e && bytes[3] === 0x47;
-  if (!isJpeg && !isPng) fail('E301', 'not a JPEG or PNG image', { node: path, found: `bytes ${Buffer.from(bytes.subarray(0, 4)).toString('hex')}` });
+  if (!isJpeg && !isPng) {
+    fail('E301', 'not a JPEG or PNG image', {
+      node: path,
+      found: `bytes ${Buffer.from(bytes.subarray(0, 4)).toString('hex')}`,
+    });
+  }
   try {
     const { data, info } = await sharp(bytes, { failOn: 'error', limitInputPixels: MAX_PIXELS, ignoreIcc: true })
       .toColourspace('srgb')
@@ -136,13 +151,28 @@ export async function openImages(root: string, input: InputSpec, pre: Preprocess
   if (found.csv) {
     const path = join(root, 'labels.csv');
     const table = parseLabels(new TextDecoder().decode(await readBounded(path, MAX_LABELS_BYTES)), path);
-    items = items.map(({ file }) => ({ file, label: table.get(file) ?? fail('E301', 'labels.csv has no row for an image', { node: path, expected: file }) }));
+    items = items.map(({ file }) => ({
+      file,
+      label: table.get(file) ?? fail('E301', 'labels.csv has no row for an image', { node: path, expected: file }),
+    }));
   }
-  if (items.length === 0) fail('E303', 'the data set is empty', { node: root, found: 'no .jpg, .jpeg or .png files', expected: 'images, or one folder of images per class' });
+  if (items.length === 0) {
+    fail('E303', 'the data set is empty', {
+      node: root,
+      found: 'no .jpg, .jpeg or .png files',
+      expected: 'images, or one folder of images per class',
+    });
+  }
   const map = imageMapping(input, pre);
   const hashed = [...items.map((i) => i.file), ...(found.csv ? ['labels.csv'] : [])];
   return makeSource(
-    { kind: 'images', size: items.length, labelled: items[0].label !== undefined, classes: found.classes, fingerprint: () => fingerprintOf(root, hashed) },
+    {
+      kind: 'images',
+      size: items.length,
+      labelled: items[0].label !== undefined,
+      classes: found.classes,
+      fingerprint: () => fingerprintOf(root, hashed),
+    },
     async (index) => {
       const path = join(root, items[index].file);
       return { inputs: new Map([[input.name, map(await decode(path), path)]]), label: items[index].label };

@@ -22,7 +22,11 @@ export async function openNpz(path: string, inputs: readonly InputSpec[], pre: P
   const columns = inputs.map((input) => {
     const key = arrays.has(input.name) ? input.name : inputs.length === 1 && others.length === 1 ? others[0] : undefined;
     if (key === undefined) {
-      fail('E302', `no array for model input ${input.name}`, { node: path, found: [...arrays.keys()].join(', ') || 'no arrays', expected: inputs.map((i) => i.name).join(', ') });
+      fail('E302', `no array for model input ${input.name}`, {
+        node: path,
+        found: [...arrays.keys()].join(', ') || 'no arrays',
+        expected: inputs.map((i) => i.name).join(', '),
+      });
     }
     return { input, key, array: arrays.get(key)!, map: arrayMapping(input, pre) };
   });
@@ -39,7 +43,10 @@ export async function openNpz(path: string, inputs: readonly InputSpec[], pre: P
       });
     }
     if (array.shape[0] !== size) {
-      fail('E302', 'arrays hold different numbers of samples', { node: path, found: columns.map((c) => `${c.key}: ${c.array.shape[0]}`).join(', ') });
+      fail('E302', 'arrays hold different numbers of samples', {
+        node: path,
+        found: columns.map((c) => `${c.key}: ${c.array.shape[0]}`).join(', '),
+      });
     }
   }
   if (size === 0) fail('E303', 'the data set is empty', { node: path, found: '0 samples' });
@@ -58,7 +65,11 @@ function row(array: Tensor, index: number): Tensor {
 
 function readLabels(array: Tensor, size: number, node: string): Int32Array {
   if (array.data.length !== size || array.shape[0] !== size || isFloat(array.dtype)) {
-    fail('E302', 'labels do not match the samples', { node, found: `${array.dtype} [${array.shape.join(', ')}]`, expected: `integers [${size}]` });
+    fail('E302', 'labels do not match the samples', {
+      node,
+      found: `${array.dtype} [${array.shape.join(', ')}]`,
+      expected: `integers [${size}]`,
+    });
   }
   return Int32Array.from(array.data as Iterable<number | bigint>, (v) => {
     if (v < 0 || v > 0x7fffffff) fail('E302', 'a label is not a class index', { node, found: String(v), expected: '0 or more' });

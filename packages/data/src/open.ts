@@ -14,13 +14,19 @@ type Kind = (typeof KINDS)[number];
 export function parseDataSpec(text: string): { kind: Kind | 'auto'; path: string } {
   const kind = KINDS.find((k) => text.startsWith(`${k}:`));
   const path = kind ? text.slice(kind.length + 1) : text;
-  if (path === '') fail('E301', 'no path given for the data', { found: JSON.stringify(text), expected: `PATH, or ${KINDS.map((k) => `${k}:PATH`).join(', ')}` });
+  if (path === '') {
+    fail('E301', 'no path given for the data', {
+      found: JSON.stringify(text),
+      expected: `PATH, or ${KINDS.map((k) => `${k}:PATH`).join(', ')}`,
+    });
+  }
   return { kind: kind ?? 'auto', path };
 }
 
 /** By what is there: a folder, the file's name, its first bytes. */
 async function guess(path: string): Promise<Kind> {
-  const info = await stat(path).catch((error: unknown) => unreadable(path, error, `give an existing path, or ${KINDS.map((k) => `${k}:PATH`).join(', ')}`));
+  const remedy = `give an existing path, or ${KINDS.map((k) => `${k}:PATH`).join(', ')}`;
+  const info = await stat(path).catch((error: unknown) => unreadable(path, error, remedy));
   if (info.isDirectory()) return 'images';
   if (/\.npz$/i.test(path)) return 'npz';
   if (/idx3/i.test(path)) return 'idx';
@@ -34,7 +40,11 @@ async function guess(path: string): Promise<Kind> {
     await handle.close();
   }
   if (/\.bin(\.gz)?$/i.test(path)) return 'cifar10';
-  return fail('E301', 'kind of data not recognised', { node: path, expected: `a folder of images, .npz, IDX or CIFAR-10 binary`, remedy: `name it: ${KINDS.map((k) => `${k}:${path}`).join(', ')}` });
+  return fail('E301', 'kind of data not recognised', {
+    node: path,
+    expected: `a folder of images, .npz, IDX or CIFAR-10 binary`,
+    remedy: `name it: ${KINDS.map((k) => `${k}:${path}`).join(', ')}`,
+  });
 }
 
 /**
@@ -49,7 +59,11 @@ export async function openData(spec: string, inputs: readonly InputSpec[], pre: 
   const actual = kind === 'auto' ? await guess(path) : kind;
   if (actual === 'npz') return probed(await openNpz(path, inputs, checked));
   if (inputs.length !== 1) {
-    fail('E302', 'images feed models with one input', { node: path, found: `${inputs.length} inputs: ${inputs.map((i) => i.name).join(', ')}`, remedy: 'use an npz file with one array per input' });
+    fail('E302', 'images feed models with one input', {
+      node: path,
+      found: `${inputs.length} inputs: ${inputs.map((i) => i.name).join(', ')}`,
+      remedy: 'use an npz file with one array per input',
+    });
   }
   const opener = { images: openImages, idx: openIdx, cifar10: openCifar10 }[actual];
   return probed(await opener(path, inputs[0], checked));

@@ -38,7 +38,11 @@ export function parsePreprocessing(value: unknown): Preprocessing {
   const result = preprocessingSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  return fail('E102', 'preprocessing is invalid', { node: issue.path.join('.') || undefined, found: issue.message, expected: 'scale, mean, std, layout, channels, resize' });
+  return fail('E102', 'preprocessing is invalid', {
+    node: issue.path.join('.') || undefined,
+    found: issue.message,
+    expected: 'scale, mean, std, layout, channels, resize',
+  });
 }
 
 interface Affine {
@@ -52,7 +56,11 @@ function affineOf(pre: Preprocessing, channels: number, defaultScale: number, no
   const expand = (values: readonly number[] | undefined, neutral: number, name: string): Float32Array => {
     if (values === undefined || values.length === 1) return new Float32Array(channels).fill(values?.[0] ?? neutral);
     if (values.length !== channels) {
-      fail('E302', `${name} does not fit the number of channels`, { node, found: `${values.length} values`, expected: channels === 1 ? '1 value' : `1 or ${channels} values` });
+      fail('E302', `${name} does not fit the number of channels`, {
+        node,
+        found: `${values.length} values`,
+        expected: channels === 1 ? '1 value' : `1 or ${channels} values`,
+      });
     }
     return Float32Array.from(values);
   };
@@ -63,8 +71,15 @@ const apply = (a: Affine, c: number, value: number): number => Math.fround(Math.
 
 type Layout = 'nchw' | 'nhwc';
 
+interface Geometry {
+  readonly layout: Layout;
+  readonly c: number;
+  readonly h: number;
+  readonly w: number;
+}
+
 /** Channels, height and width of a sample shape; undefined when the shape is not that of an image (a flat vector). */
-function geometry(sample: readonly number[], layout: Layout | undefined, node: string): { layout: Layout; c: number; h: number; w: number } | undefined {
+function geometry(sample: readonly number[], layout: Layout | undefined, node: string): Geometry | undefined {
   const isChannels = (d: number): boolean => d === 1 || d === 3;
   if (sample.length === 2 && Math.min(...sample) > 1) return { layout: 'nchw', c: 1, h: sample[0], w: sample[1] };
   if (sample.length <= 2) return undefined;
@@ -106,7 +121,9 @@ export function imageMapping(input: InputSpec, pre: Preprocessing): (raster: Ras
 
   /** Value of each of the 256 pixel values, by channel. */
   const tables = (channels: number): Float32Array[] => {
-    if (channels === 1 && (pre.channels ?? 'gray') !== 'gray') fail('E302', 'the model input has one channel', { node, found: `channels ${pre.channels}`, expected: 'gray' });
+    if (channels === 1 && (pre.channels ?? 'gray') !== 'gray') {
+      fail('E302', 'the model input has one channel', { node, found: `channels ${pre.channels}`, expected: 'gray' });
+    }
     const raw = input.dtype === 'u8';
     const affine = affineOf(pre, channels, 1 / 255, node);
     return Array.from({ length: channels }, (_, c) => Float32Array.from({ length: 256 }, (_, v) => (raw ? v : apply(affine, c, v))));
@@ -174,7 +191,12 @@ export function arrayMapping(input: InputSpec, pre: Preprocessing): (sample: Ten
 function convert(sample: Tensor, input: InputSpec): Tensor {
   if (sample.dtype === input.dtype) return sample;
   if (isFloat(sample.dtype) && !isFloat(input.dtype)) {
-    fail('E302', 'array type does not match the model input', { node: input.name, found: sample.dtype, expected: input.dtype, remedy: 'save integers' });
+    fail('E302', 'array type does not match the model input', {
+      node: input.name,
+      found: sample.dtype,
+      expected: input.dtype,
+      remedy: 'save integers',
+    });
   }
   const out = allocate(input.dtype, sample.shape);
   const big = out.data instanceof BigInt64Array || out.data instanceof BigUint64Array;

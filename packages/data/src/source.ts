@@ -52,8 +52,8 @@ export function makeSource(
  * Sample `i` depends on `seed` and `i` alone.
  */
 export function syntheticSource(inputs: readonly InputSpec[], count: number, seed: number): DataSource {
-  const about = { kind: 'synthetic', size: count, labelled: false, fingerprint: sha256(JSON.stringify(['synthetic', inputs.map((i) => [i.name, i.dtype, i.shape]), count, seed])) };
-  return makeSource(about, (index) => {
+  const fingerprint = sha256(JSON.stringify(['synthetic', inputs.map((i) => [i.name, i.dtype, i.shape]), count, seed]));
+  return makeSource({ kind: 'synthetic', size: count, labelled: false, fingerprint }, (index) => {
     const rng = new Rng(seed ^ Math.imul(index + 1, 0x85ebca6b));
     const make = (input: InputSpec): Tensor => {
       const t = allocate(input.dtype, input.shape.slice(1));

@@ -45,7 +45,9 @@ const MAX_RANK = 64;
 export function readNpy(bytes: Uint8Array, name = 'npy file'): Tensor {
   const bad = (message: string, found?: string, expected?: string, remedy?: string): never =>
     fail('E301', `${name}: ${message}`, { node: name, found, expected, remedy });
-  if (bytes.length < 10 || MAGIC.some((b, i) => bytes[i] !== b)) bad('not a numpy array file', `${bytes.length} bytes`, 'a file that starts with \\x93NUMPY');
+  if (bytes.length < 10 || MAGIC.some((b, i) => bytes[i] !== b)) {
+    bad('not a numpy array file', `${bytes.length} bytes`, 'a file that starts with \\x93NUMPY');
+  }
   const version = bytes[6];
   if (version < 1 || version > 3) bad('unknown version of the npy format', `${version}.${bytes[7]}`, '1.0 to 3.0');
   const prefix = version === 1 ? 10 : 12;
@@ -56,7 +58,8 @@ export function readNpy(bytes: Uint8Array, name = 'npy file'): Tensor {
     bad('the header is cut short or too long', `${headerLength} bytes`, `at most ${Math.min(MAX_HEADER, bytes.length - prefix)} bytes`);
   }
   const header = new TextDecoder(version === 3 ? 'utf-8' : 'latin1').decode(bytes.subarray(prefix, prefix + headerLength)).trim();
-  const { descr, fortran, shape } = parseHeader(header) ?? bad('the header does not parse', header.slice(0, 120), "{'descr': …, 'fortran_order': …, 'shape': …}");
+  const { descr, fortran, shape } =
+    parseHeader(header) ?? bad('the header does not parse', header.slice(0, 120), "{'descr': …, 'fortran_order': …, 'shape': …}");
 
   const type = READABLE[descr.slice(1)];
   if (!type || !'<>|='.includes(descr[0])) {
@@ -71,7 +74,8 @@ export function readNpy(bytes: Uint8Array, name = 'npy file'): Tensor {
   const count = elementCount(shape, name);
   const body = bytes.subarray(prefix + headerLength);
   if (body.length !== count * type.bytes) {
-    bad(body.length < count * type.bytes ? 'the data is cut short' : 'bytes follow the data', `${body.length} bytes`, `${count * type.bytes} bytes for [${shape.join(', ')}] of ${descr}`);
+    const message = body.length < count * type.bytes ? 'the data is cut short' : 'bytes follow the data';
+    bad(message, `${body.length} bytes`, `${count * type.bytes} bytes for [${shape.join(', ')}] of ${descr}`);
   }
   const flat = decode(body, descr, type, count);
   return { dtype: type.dtype, shape, data: fortran ? fromFortran(flat, type.dtype, shape) : flat };

@@ -30,7 +30,10 @@ interface Entry {
 
 /** Entries by the central directory (APPNOTE.TXT 6.3.10, 4.3.12 and 4.3.16); every offset is checked. */
 function readDirectory(bytes: Uint8Array, maxBytes: number): Entry[] {
-  const bad = (message: string, node?: string): never => fail('E301', `npz: ${message}`, { node, expected: 'a zip archive of .npy files, as numpy.savez writes' });
+  const bad = (message: string, node?: string): never => fail('E301', `npz: ${message}`, {
+    node,
+    expected: 'a zip archive of .npy files, as numpy.savez writes',
+  });
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let end = bytes.length - 22;
   const first = Math.max(0, end - 0xffff);
@@ -69,7 +72,10 @@ function readDirectory(bytes: Uint8Array, maxBytes: number): Entry[] {
 }
 
 function unpack(entry: Entry): Uint8Array {
-  const bad = (cause?: unknown): never => fail('E301', `npz: ${entry.name} is damaged`, { node: entry.name, expected: `${entry.size} bytes with checksum ${entry.crc}` }, cause);
+  const bad = (cause?: unknown): never => fail('E301', `npz: ${entry.name} is damaged`, {
+    node: entry.name,
+    expected: `${entry.size} bytes with checksum ${entry.crc}`,
+  }, cause);
   let out = entry.packed;
   if (entry.deflated) {
     out = new Uint8Array(entry.size);
@@ -100,7 +106,12 @@ export function readNpz(bytes: Uint8Array, options: { maxBytes?: number } = {}):
   const arrays: [string, Tensor][] = [];
   const seen = new Set<string>();
   for (const entry of readDirectory(bytes, options.maxBytes ?? 2 ** 31)) {
-    if (!entry.name.endsWith('.npy')) fail('E301', `npz: ${entry.name} is not a numpy array`, { node: entry.name, expected: 'entries that end in .npy' });
+    if (!entry.name.endsWith('.npy')) {
+      fail('E301', `npz: ${entry.name} is not a numpy array`, {
+        node: entry.name,
+        expected: 'entries that end in .npy',
+      });
+    }
     const name = entry.name.slice(0, -4);
     if (seen.has(name)) fail('E301', `npz: two arrays are called ${name}`, { node: name });
     seen.add(name);
