@@ -1,1 +1,4 @@
-export {};
+export * from './histogram.js';
+export * from './ranges.js';
+export * from './observe.js';
+export * from './calibrate.js';

@@ -47,6 +47,8 @@ function channelsLastValues(g: Graph): Set<ValueId> {
       if (touched.some((v) => found.has(v))) touched.filter((v) => typeOf(g, v).shape.length === rank).forEach((v) => found.add(v));
     }
   }
+  // A fully connected layer multiplies row-major rows.
+  for (const n of g.nodes) if (n.op === 'linear') found.delete(n.outputs[0]);
   return found;
 }
 
@@ -156,7 +158,10 @@ export function lowerGraph(g: Graph): Program {
       let s = at(id);
       const type: TensorType = typeOf(g, id);
       const constantT = constantData(producer, id);
-      const wanted = i === 0 && op.channelsLast && type.shape.length >= 3 ? channelsLastStrides(type.shape) : s.strides;
+      const wanted =
+        i === 0 && op.channelsLast && type.shape.length >= 3 ? channelsLastStrides(type.shape)
+        : i === 0 && n.op === 'linear' ? rowMajorStrides(type.shape)
+        : s.strides;
       // A convolution reads codes only together with integer weights.
       const decode = isMac && i === 0 && s.quant !== null && !(weights && constantData(producer, n.inputs[1]));
       if (!constantT && (decode || !sameOrder(type.shape, wanted, s.strides))) {

@@ -1,0 +1,34 @@
+/** Streaming histograms: bounded memory whatever the number of samples. */
+
+/** Range seen, then counts of {@link BINS} equal bins over it. */
+export interface Histogram {
+  readonly min: number;
+  readonly max: number;
+  readonly counts: Float64Array;
+}
+
+export const BINS = 2048;
+
+/** Smallest and largest finite element, widening `range`. */
+export function extend(range: { min: number; max: number }, data: ArrayLike<number>): void {
+  let { min, max } = range;
+  for (let i = 0; i < data.length; i++) {
+    const v = data[i];
+    if (v < min && v !== -Infinity) min = v;
+    if (v > max && v !== Infinity) max = v;
+  }
+  range.min = min;
+  range.max = max;
+}
+
+/** Adds the elements to the counts of a histogram with a known range. NaN and infinities are left out. */
+export function accumulate(h: Histogram, data: ArrayLike<number>): void {
+  const k = h.max > h.min ? BINS / (h.max - h.min) : 0;
+  for (let i = 0; i < data.length; i++) {
+    const v = data[i];
+    if (v >= h.min && v <= h.max) h.counts[Math.min(BINS - 1, Math.floor((v - h.min) * k))]++;
+  }
+}
+
+/** Centre of bin i. */
+export const binCentre = (h: Histogram, i: number): number => h.min + ((i + 0.5) * (h.max - h.min)) / BINS;

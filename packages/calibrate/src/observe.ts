@@ -1,0 +1,62 @@
+/** Runs a float graph over data and watches chosen values. */
+import { fail } from '@bitloom/diagnostics';
+import { type DataSource, batches } from '@bitloom/data';
+import { compileGraph } from '@bitloom/engine';
+import { type Graph, type ValueId, typeOf, valueOf } from '@bitloom/ir';
+import type { Tensor } from '@bitloom/tensor';
+import { type Histogram, BINS, accumulate, extend } from './histogram.js';
+
+/** Reports progress of a long step: `done` of `total` units. */
+export type Progress = (step: string, done: number, total: number) => void;
+
+/** Samples per run of a graph: the leading dimension of its inputs. */
+export const batchOf = (g: Graph): number => (g.inputs.length === 0 ? 1 : (typeOf(g, g.inputs[0]).shape[0] ?? 1));
+
+/**
+ * Batches of exactly the graph's batch size, keyed by value id. The last one is filled up with samples from the beginning;
+ * `count` says how many are new.
+ * @throws E303 when the source is empty
+ */
+export async function* graphBatches(g: Graph, source: DataSource): AsyncGenerator<{ inputs: Map<ValueId, Tensor>; labels?: Int32Array; count: number }> {
+  const size = batchOf(g);
+  if (source.size === 0) fail('E303', 'the data set is empty', { found: source.kind, remedy: 'give at least one sample' });
+  const padded = Math.ceil(source.size / size) * size;
+  const indices = Array.from({ length: padded }, (_, i) => i % source.size);
+  let left = source.size;
+  for await (const b of batches(source, size, { indices })) {
+    const inputs = new Map(g.inputs.map((id) => [id, b.inputs.get(valueOf(g, id).name) ?? fail('E302', 'the data has no such input', { node: valueOf(g, id).name })]));
+    yield { inputs, labels: b.labels, count: Math.min(size, left) };
+    left -= size;
+  }
+}
+
+/**
+ * Histograms of values over a data set: one pass for the ranges, one for the counts, so that memory is {@link BINS} counts a
+ * value however large the set.
+ */
+export async function collectHistograms(g: Graph, values: readonly ValueId[], source: DataSource, progress: Progress = () => {}): Promise<Map<ValueId, Histogram>> {
+  const inputs = new Set(g.inputs);
+  const session = await compileGraph(g, values.filter((v) => !inputs.has(v)));
+  const ranges = new Map(values.map((v) => [v, { min: Infinity, max: -Infinity }]));
+  const pass = async (step: string, visit: (id: ValueId, data: Float32Array) => void): Promise<void> => {
+    let done = 0;
+    for await (const batch of graphBatches(g, source)) {
+      const out = await session.run(batch.inputs);
+      for (const id of values) visit(id, (out.get(id) ?? batch.inputs.get(id)!).data as Float32Array);
+      done += batch.count;
+      progress(step, done, source.size);
+    }
+  };
+  try {
+    await pass('ranges', (id, data) => extend(ranges.get(id)!, data));
+    const histograms = new Map<ValueId, Histogram>();
+    for (const [id, r] of ranges) {
+      if (r.min > r.max) fail('E208', 'a value is NaN or infinite for every calibration sample', { node: valueOf(g, id).name });
+      histograms.set(id, { min: r.min, max: r.max, counts: new Float64Array(BINS) });
+    }
+    await pass('histograms', (id, data) => accumulate(histograms.get(id)!, data));
+    return histograms;
+  } finally {
+    await session.close();
+  }
+}

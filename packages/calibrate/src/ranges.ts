@@ -1,0 +1,182 @@
+/** From what was seen to scale and zero point. */
+import { type QuantParams, type QuantScheme, codeRange, quantizeValue, rne } from '@bitloom/numerics';
+import type { Tensor } from '@bitloom/tensor';
+import { type Histogram, BINS, binCentre } from './histogram.js';
+
+export type RangeMethod = 'minmax' | 'percentile' | 'mse' | 'entropy';
+export const RANGE_METHODS: readonly RangeMethod[] = ['minmax', 'percentile', 'mse', 'entropy'];
+
+/** Smallest scale: below it a tensor is constant for all that f32 codes can tell. */
+const MIN_SCALE = 2 ** -100;
+
+/**
+ * Parameters of unsigned codes for the real range [lo, hi], which is widened to hold 0 so that zero padding and Relu are exact.
+ * Symmetric: the zero point is the middle code and the range is ±max(|lo|, |hi|).
+ */
+export function paramsForRange(lo: number, hi: number, scheme: QuantScheme, symmetric = false): QuantParams {
+  const { hi: top } = codeRange(scheme);
+  let [a, b] = [Math.min(0, lo), Math.max(0, hi)];
+  const middle = 2 ** (scheme.bits - 1);
+  if (symmetric) {
+    b = Math.max(-a, b);
+    a = -b;
+    const s = Math.max(Math.fround(b / Math.max(1, top - middle)), MIN_SCALE);
+    return { scheme, scale: Float32Array.of(s), zeroPoint: Int32Array.of(middle) };
+  }
+  const scale = Math.max(Math.fround((b - a) / top), MIN_SCALE);
+  const zero = Math.min(top, Math.max(0, rne(-a / scale)));
+  return { scheme, scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zero) };
+}
+
+/** Σ counts·(Q(x) − x)² over bin centres. */
+function quantisationError(h: Histogram, p: QuantParams): number {
+  const s = p.scale[0];
+  const z = p.zeroPoint[0];
+  let sum = 0;
+  for (let i = 0; i < BINS; i++) {
+    if (h.counts[i] === 0) continue;
+    const x = binCentre(h, i);
+    const d = s * (quantizeValue(x, s, z, p.scheme) - z) - x;
+    sum += h.counts[i] * d * d;
+  }
+  return sum;
+}
+
+/** Clips tried by mse and entropy: the whole range shrunk towards zero in steps of 1/STEPS. */
+const STEPS = 80;
+
+/**
+ * Kullback–Leibler divergence between the clipped histogram (outliers moved to the edge bins) and itself merged into the
+ * code levels and spread back over the non-empty bins (TensorRT's calibration: Migacz, GTC 2017).
+ */
+function divergence(h: Histogram, p: QuantParams): number {
+  const s = p.scale[0];
+  const z = p.zeroPoint[0];
+  const levels = 2 ** p.scheme.bits;
+  const [lo, hi] = [-z * s, (levels - 1 - z) * s];
+  const clipped = new Float64Array(BINS);
+  const level = new Int32Array(BINS).fill(-1);
+  let below = 0;
+  let above = 0;
+  let [first, last] = [-1, -1];
+  for (let i = 0; i < BINS; i++) {
+    const x = binCentre(h, i);
+    if (x < lo) below += h.counts[i];
+    else if (x > hi) above += h.counts[i];
+    else {
+      clipped[i] = h.counts[i];
+      level[i] = quantizeValue(x, s, z, p.scheme);
+      if (first < 0) first = i;
+      last = i;
+    }
+  }
+  if (first < 0) return Infinity;
+  const mass = new Float64Array(levels);
+  const bins = new Float64Array(levels);
+  for (let i = first; i <= last; i++) if (clipped[i] > 0) (mass[level[i]] += clipped[i]), bins[level[i]]++;
+  clipped[first] += below;
+  clipped[last] += above;
+  let [p1, q1] = [0, 0];
+  for (let i = first; i <= last; i++) (p1 += clipped[i]), (q1 += clipped[i] > 0 && bins[level[i]] > 0 ? mass[level[i]] / bins[level[i]] : 0);
+  let kl = 0;
+  for (let i = first; i <= last; i++) {
+    if (clipped[i] === 0) continue;
+    const q = bins[level[i]] > 0 ? mass[level[i]] / bins[level[i]] / q1 : 0;
+    kl += (clipped[i] / p1) * Math.log(clipped[i] / p1 / Math.max(q, 1e-12));
+  }
+  return kl;
+}
+
+export interface ActivationOptions {
+  readonly method: RangeMethod;
+  /** Share of the values inside the range, in percent (method `percentile`). */
+  readonly percentile: number;
+  readonly symmetric: boolean;
+}
+
+/** Scale and zero point of an activation from its histogram. */
+export function activationParams(h: Histogram, scheme: QuantScheme, o: ActivationOptions): QuantParams {
+  const at = (lo: number, hi: number): QuantParams => paramsForRange(lo, hi, scheme, o.symmetric);
+  if (o.method === 'minmax' || h.max === h.min) return at(h.min, h.max);
+  if (o.method === 'percentile') {
+    const total = h.counts.reduce((a, b) => a + b, 0);
+    const tail = (total * (1 - o.percentile / 100)) / (h.min < 0 && h.max > 0 ? 2 : 1);
+    let [lo, hi] = [0, BINS - 1];
+    if (h.min < 0) for (let n = h.counts[lo]; n <= tail && lo < hi; n += h.counts[lo]) lo++;
+    if (h.max > 0) for (let n = h.counts[hi]; n <= tail && lo < hi; n += h.counts[hi]) hi--;
+    const width = (h.max - h.min) / BINS;
+    return at(h.min + lo * width, h.min + (hi + 1) * width);
+  }
+  const loss = o.method === 'mse' ? quantisationError : divergence;
+  let best = at(h.min, h.max);
+  let bestLoss = loss(h, best);
+  const consider = (lo: number, hi: number): void => {
+    const p = at(lo, hi);
+    const l = loss(h, p);
+    if (l < bestLoss) [best, bestLoss] = [p, l];
+  };
+  for (let i = 1; i < STEPS; i++) consider((h.min * i) / STEPS, (h.max * i) / STEPS);
+  // Two-sided ranges: then each side on its own, from the best common clip.
+  if (!o.symmetric && h.min < 0 && h.max > 0) {
+    const side = (lo: boolean): void => {
+      const levels = 2 ** scheme.bits - 1;
+      const [a, b] = [-best.zeroPoint[0] * best.scale[0], (levels - best.zeroPoint[0]) * best.scale[0]];
+      for (let i = 1; i <= STEPS; i++) consider(lo ? (h.min * i) / STEPS : a, lo ? b : (h.max * i) / STEPS);
+    };
+    side(true);
+    side(false);
+  }
+  return best;
+}
+
+/**
+ * Per-channel scales of signed weight codes. `minmax`: the largest magnitude maps to the largest code; otherwise the shrink of
+ * that range with the least squared error, of 100 steps (the range search of BRECQ with p = 2). One bit: the mean magnitude,
+ * the least-squares optimum (XNOR-Net).
+ * @param w weights, output channel first
+ */
+export function weightParams(w: Tensor, scheme: QuantScheme, method: 'minmax' | 'mse'): QuantParams {
+  const channels = scheme.axis === null ? 1 : w.shape[0];
+  const size = w.data.length / channels;
+  const data = w.data as Float32Array;
+  const scale = new Float32Array(channels);
+  const { lo, hi } = codeRange(scheme);
+  for (let c = 0; c < channels; c++) {
+    const part = data.subarray(c * size, (c + 1) * size);
+    let largest = 0;
+    let sum = 0;
+    for (const v of part) {
+      largest = Math.max(largest, Math.abs(v));
+      sum += Math.abs(v);
+    }
+    if (largest === 0) {
+      scale[c] = 1;
+      continue;
+    }
+    if (scheme.bits === 1) {
+      scale[c] = Math.max(Math.fround(sum / size), MIN_SCALE);
+      continue;
+    }
+    const error = (s: number): number => {
+      let e = 0;
+      for (let i = 0; i < part.length; i++) {
+        const q = Math.min(hi, Math.max(lo, Math.round(part[i] / s)));
+        const d = q * s - part[i];
+        e += d * d;
+      }
+      return e;
+    };
+    let best = Math.fround(largest / hi);
+    if (method === 'mse') {
+      let least = error(best);
+      for (let i = 1; i < 100; i++) {
+        const s = Math.fround((largest / -lo) * (1.02 - i / 100));
+        if (s <= 0) break;
+        const e = error(s);
+        if (e < least) [best, least] = [s, e];
+      }
+    }
+    scale[c] = Math.max(best, MIN_SCALE);
+  }
+  return { scheme, scale, zeroPoint: new Int32Array(channels) };
+}
