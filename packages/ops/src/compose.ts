@@ -97,3 +97,12 @@ export function zeroInterleave(b: GraphBuilder, x: ValueId, axis: number, step: 
   const wide = padWith(b, split, at(0), at(step - 1));
   return sliceAxis(b, reshapeTo(b, wide, shape.map((d, i) => (i === axis ? d * step : d))), axis, 0, (n - 1) * step + 1);
 }
+
+/** Adds the slices of x along `axis` into `size` places, chosen by a 1-D index: the adjoint of gathering along that axis. */
+export function scatterAddAxis(b: GraphBuilder, x: ValueId, axis: number, index: ValueId, size: number): ValueId {
+  const shape = b.shapeOf(x);
+  const along = (n: number, rest: readonly number[]): number[] => rest.map((d, a) => (a === axis ? n : d));
+  const wide = broadcastTo(b, reshapeTo(b, index, along(shape[axis], shape.map(() => 1))), shape);
+  const zeros = broadcastTo(b, scalarLike(b, x, 0), along(size, shape));
+  return b.add('scatter_elements', [zeros, wide, x], { axis, reduction: 'add' });
+}

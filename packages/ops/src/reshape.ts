@@ -1,11 +1,11 @@
 /** Same elements in row-major order under another shape. Sizes are explicit: ONNX's 0 and −1 are resolved at import. */
-import { type Expr, e } from '@bitloom/kernel-spec';
+import { e, type Expr } from '@bitloom/kernel-spec';
 import { elementCount } from '@bitloom/tensor';
 import { z } from 'zod';
 import { naturals } from './attrs.js';
 import { reshapeTo } from './compose.js';
-import { defineOp, mismatch } from './def.js';
-import { isRowMajor, movement, unravel } from './movement.js';
+import { byNest, defineOp, mismatch } from './def.js';
+import { asCodes, isRowMajor, loopsInOrder, unravel } from './movement.js';
 import { expectCount, showType } from './shapes.js';
 
 const attrs = z.strictObject({ shape: naturals });
@@ -21,13 +21,13 @@ export const reshape = defineOp<ReshapeAttrs>({
     return [{ dtype: ins[0].dtype, shape }];
   },
   gradient: (b, { inputs: [x], cotangents: [dy] }) => [reshapeTo(b, dy!, b.shapeOf(x))],
-  ...movement<ReshapeAttrs>((b, [x], y) => {
-    const n = elementCount(y.shape);
+  ...byNest<ReshapeAttrs>((b, [input], [output]) => {
+    const [x, y] = asCodes(input, output);
     if (isRowMajor(x) && isRowMajor(y)) {
-      b.for(n, (i) => b.storeAt(y, i, b.loadAt(x, i)));
+      b.for(elementCount(y.shape), (i) => b.storeAt(y, i, b.loadAt(x, i)));
       return;
     }
-    b.loops(y.shape, (index) => {
+    loopsInOrder(b, y, (index) => {
       const at = y.shape.reduce<Expr>((sum, d, a) => e.add(e.mul(sum, e.i32(d)), index[a]), e.i32(0));
       b.store(y, index, b.load(x, unravel(b.let(at), x.shape)));
     });

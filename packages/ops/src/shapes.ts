@@ -67,3 +67,24 @@ export function expectSameDType(ins: readonly TensorType[], op: string, origin: 
 export function expectAxis(axis: number, rank: number, op: string, origin: string): void {
   if (axis >= rank) mismatch(origin, op, `axis ${axis} of a tensor of rank ${rank}`, `an axis below ${rank}`);
 }
+
+/** @throws E204 unless the operand is an index tensor. */
+export function expectIndex(t: TensorType, op: string, origin: string): void {
+  if (t.dtype !== 'i64' && t.dtype !== 'i32') mismatch(origin, op, showType(t), 'an index of type i64 or i32');
+}
+
+/** @throws E204 unless `index` chooses single elements of x along `axis`. */
+export function expectElementIndex(x: TensorType, index: TensorType, axis: number, op: string, origin: string): void {
+  expectIndex(index, op, origin);
+  expectAxis(axis, x.shape.length, op, origin);
+  const fits = index.shape.length === x.shape.length && index.shape.every((n, a) => a === axis || n <= x.shape[a]);
+  if (!fits || (x.shape[axis] === 0 && !index.shape.includes(0))) {
+    mismatch(origin, op, showTypes([x, index]), `an index of x's rank, no larger but along axis ${axis}`);
+  }
+}
+
+/** @throws E204 unless the updates have x's type, and one that the reduction can compute with. */
+export function expectUpdatable(x: TensorType, updates: TensorType, reduction: string, op: string, origin: string): void {
+  expectSameDType([x, updates], op, origin);
+  if (reduction !== 'none') expectClass(x, 'numeric', op, origin);
+}
