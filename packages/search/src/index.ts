@@ -1,1 +1,4 @@
-export {};
+export * from './contract.js';
+export * from './cost.js';
+export * from './sensitivity.js';
+export * from './uniform.js';

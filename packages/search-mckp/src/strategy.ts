@@ -1,0 +1,86 @@
+/** MPQCO (ICCV 2021, arXiv 2110.06554): second-order sensitivities, bits as a multiple-choice knapsack. */
+import type { ValueId } from '@bitloom/ir';
+import type { Bits } from '@bitloom/numerics';
+import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost, weightChoices } from '@bitloom/search';
+import { BitloomError, fail } from '@bitloom/diagnostics';
+import { z } from 'zod';
+import { type MckpItem, type MckpSolution, paretoFront, solveExact, solveGreedy } from './solver.js';
+
+/** A partial choice with its cost and loss. */
+interface Option extends MckpItem {
+  readonly weights: readonly (readonly [string, Bits])[];
+  readonly activations: readonly (readonly [ValueId, Bits])[];
+}
+
+/** Options that no other beats in both cost and loss, by ascending cost. */
+function undominated(options: Option[]): Option[] {
+  const kept: Option[] = [];
+  for (const o of options.sort((a, b) => a.cost - b.cost || a.loss - b.loss)) if (kept.length === 0 || o.loss < kept[kept.length - 1].loss) kept.push(o);
+  return kept;
+}
+
+const combine = (xs: readonly Option[], ys: readonly Option[]): Option[] =>
+  undominated(xs.flatMap((x) => ys.map((y) => ({ cost: x.cost + y.cost, loss: x.loss + y.loss, weights: [...x.weights, ...y.weights], activations: [...x.activations, ...y.activations] }))));
+
+export const mckpOptions = z.strictObject({
+  solver: z.enum(['exact', 'greedy']).default('exact').describe('exact, or the greedy pass of the paper'),
+});
+
+export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
+  name: 'mckp',
+  summary: 'Hessian-based sensitivities (MPQCO), bits by a multiple-choice knapsack solved exactly',
+  options: mckpOptions,
+  async search(p, options) {
+    const omega = await measureSensitivities(p);
+    const classes = knapsack(p, (l, b) => omega.weights.get(l)!.get(b)!, (a, b) => omega.activations.get(a)!.get(b)!);
+    const capacity = p.budget?.limit ?? Infinity;
+    const problem = { classes, capacity: Number.isFinite(capacity) ? capacity : classes.reduce((s, c) => s + c[c.length - 1].cost, 0) };
+    let s: MckpSolution;
+    try {
+      s = (options.solver === 'greedy' ? solveGreedy : solveExact)(problem);
+    } catch (e) {
+      if (!(e instanceof BitloomError) || e.code !== 'E501' || !p.budget) throw e;
+      const least = classes.reduce((sum, c) => sum + c[0].cost, 0);
+      fail('E501', 'no assignment meets the budget', { found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`, remedy: 'raise the budget, or allow fewer bits with --weights and --activations' });
+    }
+    const choiceOf = (picked: readonly number[]): BitChoice => {
+      const options = classes.map((c, i) => c[picked[i]]);
+      return { weights: new Map(options.flatMap((o) => o.weights)), activations: new Map(options.flatMap((o) => o.activations)) };
+    };
+    return {
+      strategy: 'mckp',
+      choice: choiceOf(s.choice),
+      objective: s.loss,
+      lowerBound: s.lowerBound,
+      gap: s.gap,
+      pareto: paretoFront(problem).map((q) => ({ cost: q.cost, loss: q.loss, ...averageBits(p, choiceOf(q.choice)) })),
+    };
+  },
+};
+
+/**
+ * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation ties
+ * are classes of their own; under BOPs a tie and the layers that read it are one class, reduced to its Pareto set.
+ */
+export function knapsack(p: SearchProblem, weightLoss: (layer: string, b: Bits) => number, activationLoss: (group: ValueId, b: Bits) => number): Option[][] {
+  const kind = p.budget?.kind ?? 'bits';
+  const choices = activationChoices(p);
+  const layerOptions = (l: SearchProblem['layers'][number], a: number): Option[] =>
+    undominated(weightChoices(p, l).map((w) => ({ cost: layerCost(p.graph, kind, l, w, a), loss: weightLoss(l.name, w), weights: [[l.name, w] as const], activations: [] })));
+  const tieOptions = (tie: number, a: Bits): Option => {
+    const groups = p.groups.filter((g) => g.tie === tie);
+    return { cost: 0, loss: groups.reduce((s, g) => s + activationLoss(g.id, a), 0), weights: [], activations: groups.map((g) => [g.id, a] as const) };
+  };
+  if (kind !== 'bops') {
+    return [
+      ...p.layers.map((l) => layerOptions(l, 0)),
+      ...[...choices].map(([tie, bits]) => undominated(bits.map((a) => tieOptions(tie, a)))),
+    ];
+  }
+  const reads = (tie: number): SearchProblem['layers'] => p.groups.filter((g) => g.tie === tie).flatMap((g) => g.layers);
+  const quantised = new Set(p.groups.flatMap((g) => g.layers.map((l) => l.name)));
+  return [
+    ...[...choices].map(([tie, bits]) => undominated(bits.flatMap((a) => reads(tie).reduce((acc, l) => combine(acc, layerOptions(l, a)), [tieOptions(tie, a)])))),
+    ...p.layers.filter((l) => !quantised.has(l.name)).map((l) => layerOptions(l, 32)),
+  ];
+}

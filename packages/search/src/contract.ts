@@ -1,0 +1,157 @@
+/** What a search strategy gets and gives. */
+import type { CalibrationOptions, Histogram, Progress } from '@bitloom/calibrate';
+import type { DataSource } from '@bitloom/data';
+import { fail } from '@bitloom/diagnostics';
+import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
+import { type Bits, isBits } from '@bitloom/numerics';
+import { type ActivationGroup, type Assignment, type Layer, activationScheme, weightScheme } from '@bitloom/transforms';
+import type { z } from 'zod';
+import type { Budget } from './cost.js';
+
+/** Bits that a layer's weights, and the activation group it reads, must have. */
+export interface Pin {
+  readonly weights: Bits | null;
+  readonly activations: Bits | null;
+}
+
+export interface SearchProblem {
+  /** Phase `candidates`, with the batch size at which statistics run. */
+  readonly graph: Graph;
+  readonly layers: readonly Layer[];
+  readonly groups: readonly ActivationGroup[];
+  readonly weightBits: readonly Bits[];
+  readonly activationBits: readonly Bits[];
+  /** By layer name. */
+  readonly pins: ReadonlyMap<string, Pin>;
+  readonly budget: Budget | null;
+  /** Calibration data, labelled or not. */
+  readonly data: DataSource;
+  readonly histograms: ReadonlyMap<ValueId, Histogram>;
+  readonly calibration: CalibrationOptions;
+  readonly seed: number;
+  readonly progress: Progress;
+}
+
+/** Bits of each layer's weights (by layer name) and of each activation group (by group id). */
+export interface BitChoice {
+  readonly weights: ReadonlyMap<string, Bits>;
+  readonly activations: ReadonlyMap<ValueId, Bits>;
+}
+
+export interface ParetoPoint {
+  readonly cost: number;
+  readonly loss: number;
+  /** Averages over parameters and over MACs. */
+  readonly weightBits: number;
+  readonly activationBits: number;
+}
+
+export interface SearchResult {
+  readonly strategy: string;
+  readonly choice: BitChoice;
+  /** Predicted loss increase, with its proven lower bound and relative gap; null where a strategy predicts none. */
+  readonly objective: number | null;
+  readonly lowerBound: number | null;
+  readonly gap: number | null;
+  readonly pareto: readonly ParetoPoint[];
+}
+
+/** A way to choose bits. Deterministic in the problem and its seed. @throws E501 when the budget cannot be met. */
+export interface SearchStrategy<O = unknown> {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: z.ZodType<O>;
+  search(p: SearchProblem, options: O): Promise<SearchResult>;
+}
+
+export function toAssignment(p: Pick<SearchProblem, 'layers' | 'groups'>, choice: BitChoice): Assignment {
+  const a = new Map(p.layers.map((l) => [l.weight, weightScheme(choice.weights.get(l.name)!)]));
+  for (const group of p.groups) for (const v of group.values) a.set(v, activationScheme(choice.activations.get(group.id)!));
+  return a;
+}
+
+/** Averages: weight bits over parameters, input activation bits over MACs. */
+export function averageBits(p: Pick<SearchProblem, 'layers' | 'groups'>, choice: BitChoice): { weightBits: number; activationBits: number } {
+  const groupOf = new Map(p.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
+  let [params, macs, w, a] = [0, 0, 0, 0];
+  for (const l of p.layers) {
+    params += l.params;
+    macs += l.macs;
+    w += l.params * choice.weights.get(l.name)!;
+    a += l.macs * (choice.activations.get(groupOf.get(l.input)!) ?? 32);
+  }
+  return { weightBits: w / params, activationBits: a / macs };
+}
+
+/** `conv1=w4a8`, `conv1=w4`, `conv1=a8`. @throws E502 */
+export function parsePin(text: string): [string, Pin] {
+  const m = /^(.+)=(?:w([1-8]))?(?:a([1-8]))?$/i.exec(text);
+  if (!m || (m[2] === undefined && m[3] === undefined)) fail('E502', 'pin does not parse', { found: text, expected: 'NODE=w4a8, NODE=w4 or NODE=a8' });
+  const bits = (s: string | undefined): Bits | null => (s === undefined ? null : (Number(s) as Bits));
+  return [m[1], { weights: bits(m[2]), activations: bits(m[3]) }];
+}
+
+/** Default pins: the first and the last layer at 8 bits, weights and activations. */
+export function defaultPins(layers: readonly Layer[]): Map<string, Pin> {
+  const ends = layers.length === 0 ? [] : [layers[0], layers[layers.length - 1]];
+  return new Map(ends.map((l) => [l.name, { weights: 8, activations: 8 }]));
+}
+
+/** User pins over the default ones. @throws E502 for a name that is no quantisable layer */
+export function mergePins(layers: readonly Layer[], pins: readonly (readonly [string, Pin])[], base = defaultPins(layers)): Map<string, Pin> {
+  const names = new Set(layers.map((l) => l.name));
+  const merged = new Map(base);
+  for (const [name, pin] of pins) {
+    if (!names.has(name)) fail('E502', 'pin names no quantisable layer', { node: name, expected: [...names].join(', ') });
+    merged.set(name, { weights: pin.weights ?? merged.get(name)?.weights ?? null, activations: pin.activations ?? merged.get(name)?.activations ?? null });
+  }
+  return merged;
+}
+
+/** Bits each tie of activation groups may take, pins applied (the widest pin wins where tied layers disagree). */
+export function activationChoices(p: SearchProblem): Map<number, readonly Bits[]> {
+  const pinned = new Map<number, Bits>();
+  for (const a of p.groups) {
+    for (const l of a.layers) {
+      const bits = p.pins.get(l.name)?.activations;
+      if (bits) pinned.set(a.tie, Math.max(bits, pinned.get(a.tie) ?? 1) as Bits);
+    }
+  }
+  return new Map(p.groups.map((a) => [a.tie, pinned.has(a.tie) ? [pinned.get(a.tie)!] : p.activationBits]));
+}
+
+export const weightChoices = (p: SearchProblem, l: Layer): readonly Bits[] => {
+  const bits = p.pins.get(l.name)?.weights;
+  return bits ? [bits] : p.weightBits;
+};
+
+/** The reviewable file: bits by ONNX names. */
+export interface AssignmentFile {
+  readonly version: 1;
+  readonly layers: Readonly<Record<string, { readonly weights: number }>>;
+  readonly activations: Readonly<Record<string, number>>;
+}
+
+export function writeAssignment(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups'>, choice: BitChoice): AssignmentFile {
+  return {
+    version: 1,
+    layers: Object.fromEntries(p.layers.map((l) => [l.name, { weights: choice.weights.get(l.name)! }])),
+    activations: Object.fromEntries(p.groups.map((a) => [valueOf(p.graph, a.id).name, choice.activations.get(a.id)!])),
+  };
+}
+
+/** Reads an assignment file for a model. Every layer must be named. @throws E502 */
+export function readAssignment(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups'>, json: unknown): BitChoice {
+  const file = json as Partial<AssignmentFile> | null;
+  if (file?.version !== 1 || typeof file.layers !== 'object' || typeof file.activations !== 'object') fail('E502', 'not an assignment file', { expected: 'version 1 with layers and activations', remedy: 'make one with bitloom search -o' });
+  const check = (what: string, bits: unknown): Bits =>
+    typeof bits === 'number' && isBits(bits) ? bits : fail('E502', 'assignment gives no usable bit-width', { node: what, found: JSON.stringify(bits), expected: 'an integer from 1 to 8' });
+  const known = new Set([...p.layers.map((l) => l.name), ...p.groups.map((a) => valueOf(p.graph, a.id).name)]);
+  for (const name of [...Object.keys(file.layers!), ...Object.keys(file.activations!)]) {
+    if (!known.has(name)) fail('E502', 'assignment names a node that the model does not have', { node: name, remedy: 'was the assignment made for another model?' });
+  }
+  return {
+    weights: new Map(p.layers.map((l) => [l.name, check(l.name, file.layers![l.name]?.weights)])),
+    activations: new Map(p.groups.map((a) => [a.id, check(valueOf(p.graph, a.id).name, file.activations![valueOf(p.graph, a.id).name])])),
+  };
+}

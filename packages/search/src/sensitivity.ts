@@ -1,0 +1,176 @@
+/**
+ * Second-order sensitivities: Ω(b) = 1/(2N) Σ_n ⟨∇_n, Δ(b)⟩² for the weights of every layer and for every activation, all bits
+ * from one forward and one backward pass a batch. Source: MPQCO (arXiv 2110.06554) with f the softmax probability of the label,
+ * which makes it the empirical Fisher form; ⟨∇_W ℓ_n, ΔW⟩ = ⟨δ_n, conv(x_n, ΔW)⟩ with δ_n = ∂ℓ_n/∂(conv output), so that no
+ * per-sample weight gradients exist. Models without a classifier head: Gauss–Newton with a squared-error output loss, one random
+ * ±1 probe v of the outputs a sample (E⟨Jᵀv, Δ⟩² = ‖JΔ‖²).
+ */
+import { activationParams, batchOf, graphBatches, mergeHistograms, weightParams } from '@bitloom/calibrate';
+import { fail } from '@bitloom/diagnostics';
+import { compileGraph } from '@bitloom/engine';
+import { type Graph, GraphBuilder, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
+import { type Bits, type QuantParams, codeRange, fakeQuantize } from '@bitloom/numerics';
+import { compose, opTable } from '@bitloom/ops';
+import { Rng, type Tensor, allocate, elementCount, sameShape, tensor } from '@bitloom/tensor';
+import { type Layer, activationScheme, addGradients, weightScheme } from '@bitloom/transforms';
+import type { SearchProblem } from './contract.js';
+
+export interface Sensitivities {
+  /** Ω by layer name and bits. */
+  readonly weights: ReadonlyMap<string, ReadonlyMap<Bits, number>>;
+  /** Ω by activation group id and bits. */
+  readonly activations: ReadonlyMap<ValueId, ReadonlyMap<Bits, number>>;
+}
+
+/** Logits of a classifier: the operand of a closing softmax, or a [batch, classes] output that does not mirror an input. */
+export function classifierLogits(g: Graph): ValueId | null {
+  const out = g.outputs[0];
+  const last = producers(g).get(out);
+  if (last && (last.op === 'softmax' || last.op === 'log_softmax')) return typeOf(g, last.inputs[0]).shape.length === 2 ? last.inputs[0] : null;
+  const shape = typeOf(g, out).shape;
+  return g.outputs.length === 1 && shape.length === 2 && shape[1] > 1 && !g.inputs.some((i) => sameShape(typeOf(g, i).shape, shape)) ? out : null;
+}
+
+/** Delta constants kept in one compiled graph. */
+const MAX_DELTA_BYTES = 192 * 2 ** 20;
+
+/** Cotangent before a fused activation: zero where it clamped. */
+function beforeActivation(b: GraphBuilder, l: Layer, d: ValueId): ValueId {
+  const a = (l.node.attrs as { activation?: { min: number; max: number } | null }).activation;
+  if (!a) return d;
+  let out = d;
+  if (a.min !== -Infinity) out = compose.masked(b, compose.greater(b, l.output, compose.scalarLike(b, l.output, a.min)), out);
+  if (a.max !== Infinity) out = compose.masked(b, b.add('less', [l.output, compose.scalarLike(b, l.output, a.max)]), out);
+  return out;
+}
+
+/** Q(x) − x as core ops. */
+function quantisationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
+  const { lo, hi } = codeRange(q.scheme);
+  const [s, z] = [q.scale[0], q.zeroPoint[0]];
+  const code = b.add('clip', [b.add('round', [compose.div(b, x, compose.scalarLike(b, x, s))])], { min: lo - z, max: hi - z });
+  return compose.sub(b, compose.scale(b, code, s), x);
+}
+
+/** One row: a label of the layer or group, its bits, and the value holding ⟨·,·⟩ per sample. */
+interface Probe {
+  readonly kind: 'weights' | 'activations';
+  readonly id: string;
+  readonly bits: Bits;
+  readonly value: ValueId;
+}
+
+/** @throws E403 when gradients cannot flow from the outputs to a layer, E208 when a sensitivity is not finite */
+export async function measureSensitivities(p: SearchProblem): Promise<Sensitivities> {
+  const g = p.graph;
+  const batch = batchOf(g);
+  const producer = producers(g);
+  const logits = classifierLogits(g);
+  const heads = logits ? [logits] : g.outputs.filter((o) => typeOf(g, o).dtype === 'f32');
+
+  // Work is cut so that the ΔW constants of one compiled graph stay small.
+  const chunks: Layer[][] = [[]];
+  let bytes = 0;
+  for (const l of p.layers) {
+    const size = l.params * 4 * p.weightBits.length;
+    if (bytes + size > MAX_DELTA_BYTES && chunks.at(-1)!.length > 0) {
+      chunks.push([]);
+      bytes = 0;
+    }
+    chunks.at(-1)!.push(l);
+    bytes += size;
+  }
+
+  const weights = new Map(p.layers.map((l) => [l.name, new Map<Bits, number>()]));
+  const activations = new Map(p.groups.map((a) => [a.id, new Map<Bits, number>()]));
+  for (const [i, layers] of chunks.entries()) {
+    const groups = i === 0 ? p.groups : [];
+    const b = GraphBuilder.from(g, opTable);
+    const inputSeeds = heads.map((h) => b.input(`seed.${h}`, typeOf(g, h)));
+    // Classifier: the seed input is the one-hot label, and ∂ℓ/∂logits = softmax(logits) − onehot.
+    const seeds = new Map(heads.map((h, k) => [h, logits ? compose.sub(b, b.add('softmax', [h], { axis: 1 }), inputSeeds[k]) : inputSeeds[k]]));
+    const wrt = [...new Set([...layers.map((l) => l.output), ...groups.map((a) => a.values[0])])];
+    const cotangent = addGradients(b, g, seeds, wrt);
+    const perSample = (x: ValueId, y: ValueId): ValueId =>
+      compose.reduceSum(b, compose.reshapeTo(b, compose.mul(b, x, y), [batch, elementCount(b.shapeOf(x)) / batch]), [1], false);
+    const probes: Probe[] = [];
+    for (const l of layers) {
+      const d = cotangent.get(l.output);
+      const w = constantData(producer, l.weight)!;
+      const float = w.data as Float32Array;
+      const delta = d && beforeActivation(b, l, d);
+      for (const bits of p.weightBits) {
+        if (!delta) {
+          weights.get(l.name)!.set(bits, 0);
+          continue;
+        }
+        const q = fakeQuantize(float, w.shape, weightParams(w, weightScheme(bits), p.calibration.weights));
+        const dw = b.const(tensor('f32', w.shape, q.map((v, k) => v - float[k])), 'delta');
+        const y = b.add(l.node.op, [l.input, dw], { ...(l.node.attrs as object), activation: null });
+        probes.push({ kind: 'weights', id: l.name, bits, value: perSample(delta, y) });
+      }
+    }
+    for (const a of groups) {
+      const d = cotangent.get(a.values[0]);
+      const h = mergeHistograms(a.values.map((v) => p.histograms.get(v)!));
+      for (const bits of p.activationBits) {
+        if (d) probes.push({ kind: 'activations', id: a.id, bits, value: perSample(d, quantisationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))) });
+        else activations.get(a.id)!.set(bits, 0);
+      }
+    }
+    const sums = await run(b, g, heads, inputSeeds, logits, probes, p, `sensitivities${chunks.length > 1 ? ` ${i + 1}/${chunks.length}` : ''}`);
+    probes.forEach((q, k) => {
+      if (!Number.isFinite(sums[k])) fail('E208', 'a sensitivity is not finite', { node: q.id, found: String(sums[k]), remedy: 'check the model and the calibration data for NaN or huge values' });
+      (q.kind === 'weights' ? weights : activations).get(q.id)!.set(q.bits, sums[k]);
+    });
+  }
+  return { weights, activations };
+}
+
+/** Σ over samples of probe², over 2N. */
+async function run(b: GraphBuilder, g: Graph, heads: readonly ValueId[], seeds: readonly ValueId[], logits: ValueId | null, probes: readonly Probe[], p: SearchProblem, step: string): Promise<Float64Array> {
+  const session = await compileGraph(b.build(probes.map((q) => q.value)));
+  const rng = new Rng(p.seed);
+  const sampled = logits && !p.data.labelled ? await compileGraph(g, [logits]) : null;
+  const sums = new Float64Array(probes.length);
+  let done = 0;
+  try {
+    for await (const batch of graphBatches(g, p.data)) {
+      const own = sampled ? (await sampled.run(batch.inputs)).get(logits!)! : null;
+      const fed = heads.map((h): Tensor => {
+        const t = allocate('f32', typeOf(g, h).shape);
+        if (!logits) t.data.forEach((_, i) => (t.data[i] = rng.u32() & 1 ? 1 : -1));
+        else {
+          const classes = t.shape[1];
+          for (let n = 0; n < t.shape[0]; n++) {
+            const label = own ? sampleLabel(own.data as Float32Array, n, classes, rng) : batch.labels![n];
+            if (label < 0 || label >= classes) fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${classes - 1}` });
+            t.data[n * classes + label] = 1;
+          }
+        }
+        return t;
+      });
+      const out = await session.run(new Map([...batch.inputs, ...seeds.map((s, i) => [s, fed[i]] as const)]));
+      probes.forEach((q, k) => {
+        const v = out.get(q.value)!.data;
+        for (let n = 0; n < batch.count; n++) sums[k] += Number(v[n]) ** 2;
+      });
+      done += batch.count;
+      p.progress(step, done, p.data.size);
+    }
+  } finally {
+    await session.close();
+    await sampled?.close();
+  }
+  return sums.map((s) => s / (2 * p.data.size));
+}
+
+/** A class drawn from softmax(logits[n]). */
+function sampleLabel(logits: Float32Array, n: number, classes: number, rng: Rng): number {
+  const z = logits.subarray(n * classes, (n + 1) * classes);
+  const top = z.reduce((a, v) => Math.max(a, v), -Infinity);
+  const e = Float64Array.from(z, (v) => Math.exp(v - top));
+  let u = rng.uniform() * e.reduce((a, v) => a + v, 0);
+  for (let c = 0; c < classes; c++) if ((u -= e[c]) < 0) return c;
+  return classes - 1;
+}

@@ -1,0 +1,42 @@
+import { fail } from '@bitloom/diagnostics';
+import type { Bits } from '@bitloom/numerics';
+import { z } from 'zod';
+import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, weightChoices } from './contract.js';
+import { layerCost, showCost } from './cost.js';
+
+/** The same bits everywhere but for pins. With a budget: the widest weights, then activations, that fit. */
+export const uniform: SearchStrategy<object> = {
+  name: 'uniform',
+  summary: 'the same bit-widths for every layer that is not pinned; with a budget, the widest that fit',
+  options: z.strictObject({}),
+  async search(p) {
+    const points = p.weightBits.flatMap((w) => p.activationBits.map((a) => ({ w, a, choice: uniformChoice(p, w, a) })))
+      .sort((x, y) => y.w * 16 + y.a - (x.w * 16 + x.a));
+    const budget = p.budget;
+    const cost = (c: BitChoice): number => (budget ? choiceCost(p, c) : 0);
+    const best = points.find((q) => !budget || cost(q.choice) <= budget.limit);
+    if (!best) {
+      const least = Math.min(...points.map((q) => cost(q.choice)));
+      fail('E501', 'no uniform bit-width meets the budget', { found: budget!.text, expected: `at least ${showCost(budget!.kind, least, p.layers)}`, remedy: 'raise the budget, or allow fewer bits with --weights and --activations' });
+    }
+    return {
+      strategy: 'uniform', choice: best.choice, objective: null, lowerBound: null, gap: null,
+      pareto: points.map((q) => ({ cost: cost(q.choice), loss: NaN, ...averageBits(p, q.choice) })).reverse(),
+    };
+  },
+};
+
+function uniformChoice(p: SearchProblem, w: Bits, a: Bits): BitChoice {
+  const ties = activationChoices(p);
+  const nearest = (choices: readonly Bits[], b: Bits): Bits => (choices.length === 1 ? choices[0] : b);
+  return {
+    weights: new Map(p.layers.map((l) => [l.name, nearest(weightChoices(p, l), w)])),
+    activations: new Map(p.groups.map((g) => [g.id, nearest(ties.get(g.tie)!, a)])),
+  };
+}
+
+/** Cost of a choice under the problem's budget kind. */
+export function choiceCost(p: SearchProblem, c: BitChoice): number {
+  const groupOf = new Map(p.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
+  return p.layers.reduce((s, l) => s + layerCost(p.graph, p.budget!.kind, l, c.weights.get(l.name)!, c.activations.get(groupOf.get(l.input)!) ?? 32), 0);
+}
