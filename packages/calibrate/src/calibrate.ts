@@ -1,11 +1,11 @@
-/** Calibration: numbers for every chosen scheme, and bias correction. */
+/** Calibration: numbers for every chosen scheme, and bias correction. Layers are matched between graphs of different batch sizes by name. */
 import type { DataSource } from '@bitloom/data';
 import { compileGraph } from '@bitloom/engine';
-import { type Graph, GraphBuilder, type Node, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
+import { FLOAT, type Graph, GraphBuilder, type Node, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
 import { compose, opTable } from '@bitloom/ops';
-import { allocate, tensor } from '@bitloom/tensor';
-import { applyCalibration, layersOf, quantizable } from '@bitloom/transforms';
+import { tensor } from '@bitloom/tensor';
+import { layersOf, quantizable } from '@bitloom/transforms';
 import { type Histogram, accumulate, BINS } from './histogram.js';
 import { type Progress, graphBatches } from './observe.js';
 import { type RangeMethod, activationParams, weightParams } from './ranges.js';
@@ -62,18 +62,18 @@ export function chooseParams(g: Graph, histograms: ReadonlyMap<ValueId, Histogra
 }
 
 /**
- * Shifts each layer's bias by the mean output error that its quantised weights cause on the data, per output channel:
- * b ← b − E[conv(x, Q(W) − W)] (Nagel et al., arXiv 1906.04721, §4.2, empirical form).
+ * New biases that make up for the mean output error of the quantised weights on the data, per output channel:
+ * b ← b − E[conv(x, Q(W) − W)] (Nagel et al., arXiv 1906.04721, §4.2, empirical form). Keyed by layer name.
  */
-export async function correctBias(g: Graph, params: ReadonlyMap<ValueId, QuantParams>, source: DataSource, progress: Progress = () => {}): Promise<Graph> {
+export async function correctedBiases(g: Graph, params: ReadonlyMap<ValueId, QuantParams>, source: DataSource, progress: Progress = () => {}): Promise<Map<string, Float32Array>> {
   const producer = producers(g);
-  const layers = layersOf(g).filter((l) => params.has(l.weight));
-  if (layers.length === 0) return g;
+  const layers = layersOf(g).filter((l) => params.has(l.weight) && (l.node.inputs[2] === undefined || constantData(producer, l.node.inputs[2])));
+  if (layers.length === 0) return new Map();
   const b = GraphBuilder.from(g, opTable);
   const means = layers.map((l) => {
     const w = constantData(producer, l.weight)!;
-    const q = fakeQuantize(w.data as Float32Array, w.shape, params.get(l.weight)!);
     const float = w.data as Float32Array;
+    const q = fakeQuantize(float, w.shape, params.get(l.weight)!);
     const delta = b.const(tensor('f32', w.shape, q.map((v, i) => v - float[i])), 'delta');
     const y = b.add(l.node.op, [l.input, delta], { ...(l.node.attrs as object), activation: null });
     const channel = l.node.op === 'conv' ? 1 : b.shapeOf(y).length - 1;
@@ -83,48 +83,37 @@ export async function correctBias(g: Graph, params: ReadonlyMap<ValueId, QuantPa
   const sums = layers.map((l) => new Float64Array(typeOf(g, l.weight).shape[0]));
   let runs = 0;
   let done = 0;
-  for await (const batch of graphBatches(g, source)) {
-    const out = await session.run(batch.inputs);
-    means.forEach((m, i) => sums[i].forEach((_, c) => (sums[i][c] += Number(out.get(m)!.data[c]))));
-    runs++;
-    done += batch.count;
-    progress('bias correction', done, source.size);
+  try {
+    for await (const batch of graphBatches(g, source)) {
+      const out = await session.run(batch.inputs);
+      means.forEach((m, i) => (out.get(m)!.data as Float32Array).forEach((v, c) => (sums[i][c] += v)));
+      runs++;
+      done += batch.count;
+      progress('bias correction', done, source.size);
+    }
+  } finally {
+    await session.close();
   }
-  await session.close();
-
-  const corrected = new Map<Node, ValueId>();
-  const nodes: Node[] = [];
-  const values = new Map(g.values);
-  layers.forEach((l, i) => {
-    const old = l.node.inputs[2];
-    const bias = allocate('f32', [sums[i].length]);
-    const base = old === undefined ? null : constantData(producer, old);
-    if (old !== undefined && !base) return;
-    sums[i].forEach((s, c) => (bias.data[c] = Math.fround(Number(base?.data[c] ?? 0) - s / runs)));
-    const id = `${l.output}.bias`;
-    values.set(id, { id, name: `${l.name}.bias`, type: { dtype: 'f32', shape: bias.shape }, precision: { state: 'float' } });
-    nodes.push({ op: 'const', inputs: [], outputs: [id], attrs: { data: bias }, origin: l.name });
-    corrected.set(l.node, id);
-  });
-  return {
-    ...g,
-    values,
-    nodes: [...nodes, ...g.nodes.map((n) => (corrected.has(n) ? { ...n, inputs: [n.inputs[0], n.inputs[1], corrected.get(n)!] } : n))],
-  };
+  return new Map(layers.map((l, i) => {
+    const old = l.node.inputs[2] === undefined ? null : (constantData(producer, l.node.inputs[2])!.data as Float32Array);
+    return [l.name, Float32Array.from(sums[i], (s, c) => (old?.[c] ?? 0) - s / runs)];
+  }));
 }
 
-/** chosen → calibrated. Unused constants (replaced biases) are left for dead-code removal. */
-export async function calibrate(
-  g: Graph,
-  histograms: ReadonlyMap<ValueId, Histogram>,
-  options: CalibrationOptions,
-  source: DataSource | null,
-  fixed?: ReadonlyMap<ValueId, QuantParams>,
-  progress?: Progress,
-): Promise<Graph> {
-  const params = chooseParams(g, histograms, options, fixed);
-  const corrected = options.biasCorrection && source ? await correctBias(g, params, source, progress) : g;
-  return applyCalibration(corrected, params);
+/** The graph with the biases of some layers (by name) replaced. Constants that nothing uses any more stay. */
+export function replaceBiases(g: Graph, biases: ReadonlyMap<string, Float32Array>): Graph {
+  const values = new Map(g.values);
+  const nodes = g.nodes.flatMap((n): Node[] => {
+    const bias = n.op === 'conv' || n.op === 'linear' ? biases.get(n.origin) : undefined;
+    if (!bias) return [n];
+    const id = `${n.outputs[0]}.bias`;
+    values.set(id, { id, name: `${n.origin}.bias`, type: { dtype: 'f32', shape: [bias.length] }, precision: FLOAT });
+    return [
+      { op: 'const', inputs: [], outputs: [id], attrs: { data: tensor('f32', [bias.length], bias) }, origin: n.origin },
+      { ...n, inputs: [n.inputs[0], n.inputs[1], id] },
+    ];
+  });
+  return { ...g, values, nodes };
 }
 
 /** Values whose histograms calibration needs. */
