@@ -7,6 +7,7 @@ export type ModelProto = onnxProto.onnx.IModelProto;
 export type GraphProto = onnxProto.onnx.IGraphProto;
 export type NodeProto = onnxProto.onnx.INodeProto;
 export type TensorProto = onnxProto.onnx.ITensorProto;
+export type SparseTensorProto = onnxProto.onnx.ISparseTensorProto;
 export type AttributeProto = onnxProto.onnx.IAttributeProto;
 export type FunctionProto = onnxProto.onnx.IFunctionProto;
 export type ValueInfoProto = onnxProto.onnx.IValueInfoProto;

@@ -2,9 +2,9 @@
 import { closeSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, resolve, sep } from 'node:path';
 import { fail } from '@bitloom/diagnostics';
-import { DTYPES, type DType, type Tensor, type TypedArray, elementCount } from '@bitloom/tensor';
+import { DTYPES, type DType, type Tensor, type TypedArray, allocate, elementCount, rowMajorStrides, toNumbers } from '@bitloom/tensor';
 import { type OnnxType, miniFloatValue, onnxType } from './data-types.js';
-import { type TensorProto, bigOf, numberOf } from './proto.js';
+import { type SparseTensorProto, type TensorProto, bigOf, numberOf } from './proto.js';
 
 const EXTERNAL = 1;
 
@@ -126,4 +126,22 @@ export function readTensor(p: TensorProto, name: string, folder?: string): Tenso
   const expected = type.bits < 8 ? bytes : count;
   if (values.length !== expected) misfit(`${values.length} elements`, `${expected} elements`);
   return { dtype: type.dtype, shape, data: fromTyped(values, type, count) };
+}
+
+/** A sparse tensor, made dense: `indices` are linear positions, or one row of coordinates per value. @throws as {@link readTensor}. */
+export function readSparse(p: SparseTensorProto, folder?: string): Tensor {
+  const name = p.values?.name ?? '';
+  const shape = (p.dims ?? []).map(numberOf);
+  elementCount(shape, name);
+  const values = readTensor(p.values ?? {}, name, folder);
+  const indices = toNumbers(readTensor(p.indices ?? {}, name, folder));
+  const out = allocate(values.dtype, shape);
+  const n = values.data.length;
+  const strides = indices.length === n ? [1] : rowMajorStrides(shape);
+  for (let i = 0; i < n; i++) {
+    const at = strides.reduce((sum, s, axis) => sum + s * indices[i * strides.length + axis], 0);
+    if (!Number.isInteger(at) || at < 0 || at >= out.data.length) fail('E204', 'sparse tensor index is out of range', { node: name, found: String(at), expected: `[${shape.join(', ')}]` });
+    out.data[at] = values.data[i];
+  }
+  return out;
 }

@@ -1,0 +1,115 @@
+import { fail } from '@bitloom/diagnostics';
+import { type AddOptions, type Graph, GraphBuilder, type Node, type Value, type ValueId } from '@bitloom/ir';
+import type { QuantParams } from '@bitloom/numerics';
+import { getOp, opTable } from '@bitloom/ops';
+import { elementCount } from '@bitloom/tensor';
+
+/** Results above this many elements are left to run time unless they are no larger than what they are computed from. */
+const MAX_FOLDED = 2 ** 22;
+const MAX_NODES = 2 ** 20;
+
+/** A quantised value that has not been used yet as an integer: where it came from, so that a DequantizeLinear can undo it. */
+export interface Quantized {
+  readonly real: ValueId;
+  readonly scale: number;
+  readonly zeroPoint: number;
+  readonly bits: number;
+  readonly signed: boolean;
+}
+
+/** Graph builder of the importer: what depends on constants only becomes a constant at once. */
+export class FoldingBuilder extends GraphBuilder {
+  /** Parameters that the model states for float values through QuantizeLinear and DequantizeLinear. */
+  readonly annotations = new Map<ValueId, QuantParams>();
+  readonly quantized = new Map<ValueId, Quantized>();
+  /** Bit width of values whose ONNX type is narrower than the type that holds them (INT4, UINT4, INT2, UINT2). */
+  readonly narrow = new Map<ValueId, number>();
+  private readonly producer = new Map<ValueId, string>();
+  private count = 0;
+
+  /** @param batch set when a leading dimension of 1 has been replaced: reshapes to `[1, …]` then keep the leading dimension */
+  constructor(name: string, readonly batch: number | null) {
+    super(name, opTable);
+  }
+
+  /** Core op that makes a value; '' for inputs. */
+  producerOf(id: ValueId): string {
+    return this.producer.get(id) ?? '';
+  }
+
+  override addMany(op: string, inputs: readonly ValueId[], attrs: unknown = {}, options: AddOptions = {}): ValueId[] {
+    if (++this.count > MAX_NODES) fail('E206', 'graph too large', { node: this.origin, expected: `at most ${MAX_NODES} nodes after functions are inlined` });
+    const data = inputs.map((i) => this.constantOf(i));
+    if (data.every((t) => t !== null)) {
+      const types = opTable.infer(op, data, attrs, options.origin ?? this.origin);
+      const size = types.reduce((n, t) => n + elementCount(t.shape, this.origin), 0);
+      if (size <= Math.max(MAX_FOLDED, data.reduce((n, t) => n + t.data.length, 0))) {
+        const def = getOp(op);
+        const results = def.evaluate(data, def.attrs.parse(attrs), types);
+        return results.map((t, i) => this.const(t, options.names?.[i] ?? 'c'));
+      }
+    }
+    const outputs = super.addMany(op, inputs, attrs, options);
+    for (const id of outputs) {
+      elementCount(this.shapeOf(id), this.origin);
+      this.producer.set(id, op);
+    }
+    return outputs;
+  }
+
+  /**
+   * The graph without dead nodes, its values named as in the model.
+   * @param outputs graph outputs by ONNX name
+   * @param names ONNX names of values
+   */
+  finish(outputs: readonly (readonly [string, ValueId])[], names: ReadonlyMap<ValueId, string>): { graph: Graph; annotations: Map<ValueId, QuantParams> } {
+    const named = new Map(names);
+    const taken = new Set(this.build([]).inputs);
+    const results = outputs.map(([name, id]) => {
+      // An input or a value that is already an output keeps its name; another name needs another value.
+      const out = taken.has(id) && named.get(id) !== name ? super.addMany('identity', [id], {}, { origin: name })[0] : id;
+      taken.add(out);
+      named.set(out, name);
+      return out;
+    });
+    const full = this.build(results);
+
+    const live = new Set<ValueId>([...full.inputs, ...results]);
+    const nodes = full.nodes.toReversed().filter((n) => {
+      const used = n.outputs.some((o) => live.has(o));
+      if (used) for (const i of n.inputs) live.add(i);
+      return used;
+    }).reverse();
+    for (const n of nodes) for (const o of n.outputs) live.add(o);
+
+    const ids = new Map<ValueId, ValueId>();
+    const used = new Set<ValueId>();
+    const values = new Map<ValueId, Value>();
+    const rename = (old: ValueId): void => {
+      const value = full.values.get(old)!;
+      const name = named.get(old) ?? value.name;
+      const base = name.replace(/[^A-Za-z0-9_.$-]/g, '_') || 'v';
+      let id = base;
+      for (let i = 1; used.has(id); i++) id = `${base}.${i}`;
+      used.add(id);
+      ids.set(old, id);
+      values.set(id, { ...value, id, name });
+    };
+    // Names of the model come first, so that they are not taken by intermediates.
+    const order = [...full.values.keys()].filter((id) => live.has(id));
+    const interfaceFirst = new Set([...full.inputs, ...results, ...order.filter((id) => named.has(id)), ...order]);
+    for (const id of interfaceFirst) rename(id);
+    const to = (list: readonly ValueId[]): ValueId[] => list.map((i) => ids.get(i)!);
+    return {
+      graph: {
+        name: this.name,
+        phase: 'float',
+        values,
+        nodes: nodes.map((n): Node => ({ ...n, inputs: to(n.inputs), outputs: to(n.outputs) })),
+        inputs: to(full.inputs),
+        outputs: to(results),
+      },
+      annotations: new Map([...this.annotations].filter(([id]) => live.has(id)).map(([id, p]) => [ids.get(id)!, p])),
+    };
+  }
+}

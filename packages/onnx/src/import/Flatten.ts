@@ -1,0 +1,9 @@
+import type { OnnxImporter } from '../node.js';
+
+export const Flatten: OnnxImporter = (n) => {
+  const shape = n.shape(0);
+  const given = n.attrs.int('axis', 1);
+  const axis = given === shape.length ? given : n.axis(given, shape.length);
+  const size = (from: number, to: number): number => shape.slice(from, to).reduce((p, d) => p * d, 1);
+  return n.reshape(n.x(0), [size(0, axis), size(axis, shape.length)]);
+};

@@ -1,0 +1,14 @@
+import { compose } from '@bitloom/ops';
+import type { OnnxImporter } from '../node.js';
+
+/** Keeps column j of row i where j − i ≥ k (upper) or ≤ k (lower). */
+export const Trilu: OnnxImporter = (n) => {
+  const [rows, cols] = n.shape(0).slice(-2);
+  const k = n.ints(1, 'k')?.[0] ?? 0;
+  const upper = n.attrs.bool('upper', true);
+  const keep = Array.from({ length: rows * cols }, (_, at) => {
+    const d = (at % cols) - Math.floor(at / cols);
+    return upper ? d >= k : d <= k;
+  });
+  return compose.masked(n.b, n.const('bool', [rows, cols], keep), n.x(0));
+};

@@ -1,0 +1,56 @@
+/** ONNX op type → importer. Types of other domains than the default are `domain::Type`. */
+import type { OnnxImporter } from '../node.js';
+import { activations } from './activations.js';
+import { ArgMax, ArgMin } from './ArgMax.js';
+import { binary } from './binary.js';
+import { BitShift } from './BitShift.js';
+import { Cast } from './Cast.js';
+import { CastLike } from './CastLike.js';
+import { Clip } from './Clip.js';
+import { Concat } from './Concat.js';
+import { constants } from './constants.js';
+import { Conv } from './Conv.js';
+import { ConvTranspose } from './ConvTranspose.js';
+import { CumSum } from './CumSum.js';
+import { DepthToSpace, SpaceToDepth } from './depth-space.js';
+import { Dropout } from './Dropout.js';
+import { Einsum } from './Einsum.js';
+import { Expand } from './Expand.js';
+import { Flatten } from './Flatten.js';
+import { gathers } from './gather.js';
+import { Gemm } from './Gemm.js';
+import { Hardmax } from './Hardmax.js';
+import { Identity } from './Identity.js';
+import { If } from './If.js';
+import { IsInf } from './IsInf.js';
+import { MatMul } from './MatMul.js';
+import { Mean } from './Mean.js';
+import { Mod } from './Mod.js';
+import { normalizations } from './normalizations.js';
+import { OneHot } from './OneHot.js';
+import { Pad } from './Pad.js';
+import { pools } from './pools.js';
+import { Pow } from './Pow.js';
+import { DequantizeLinear, QuantizeLinear } from './QuantizeLinear.js';
+import { Reciprocal } from './Reciprocal.js';
+import { reductions } from './reductions.js';
+import { Reshape } from './Reshape.js';
+import { Resize, Upsample } from './Resize.js';
+import { Slice } from './Slice.js';
+import { LogSoftmax, Softmax } from './Softmax.js';
+import { Split } from './Split.js';
+import { Squeeze } from './Squeeze.js';
+import { Tile } from './Tile.js';
+import { TopK } from './TopK.js';
+import { Transpose } from './Transpose.js';
+import { Trilu } from './Trilu.js';
+import { unary } from './unary.js';
+import { Unsqueeze } from './Unsqueeze.js';
+import { Where } from './Where.js';
+
+export const IMPORTERS: ReadonlyMap<string, OnnxImporter> = new Map(Object.entries({
+  ...unary, ...binary, ...activations, ...reductions, ...gathers, ...constants, ...normalizations, ...pools,
+  ArgMax, ArgMin, BitShift, Cast, CastLike, Clip, Concat, Conv, ConvTranspose, CumSum, DepthToSpace, DequantizeLinear, Dropout, Einsum, Expand,
+  Flatten, Gemm, Hardmax, Identity, If, IsInf, LogSoftmax, MatMul, Mean, Mod, OneHot, Pad, Pow, QuantizeLinear, Reciprocal, Reshape, Resize,
+  Slice, Softmax, SpaceToDepth, Split, Squeeze, Tile, TopK, Transpose, Trilu, Unsqueeze, Upsample, Where,
+}));

@@ -1,0 +1,12 @@
+/** ONNX operators that are one core op, elementwise on one operand. */
+import type { OnnxImporter } from '../node.js';
+
+const SAME: Readonly<Record<string, string>> = {
+  Abs: 'abs', Neg: 'neg', Exp: 'exp', Log: 'log', Sqrt: 'sqrt', Floor: 'floor', Ceil: 'ceil', Round: 'round', Sign: 'sign',
+  Sin: 'sin', Cos: 'cos', Tan: 'tan', Asin: 'asin', Acos: 'acos', Atan: 'atan', Sinh: 'sinh', Cosh: 'cosh', Tanh: 'tanh',
+  Asinh: 'asinh', Acosh: 'acosh', Atanh: 'atanh', Erf: 'erf', Sigmoid: 'sigmoid', Relu: 'relu', Not: 'not', BitwiseNot: 'bitnot', IsNaN: 'isnan',
+};
+
+export const unary: Readonly<Record<string, OnnxImporter>> = Object.fromEntries(
+  Object.entries(SAME).map(([name, op]) => [name, (n) => n.op(op, [n.x(0)])] satisfies [string, OnnxImporter]),
+);

@@ -1,0 +1,422 @@
+/** ONNX model → Graph over core ops. */
+import { readFile, stat } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { BitloomError, fail } from '@bitloom/diagnostics';
+import type { Graph, ValueId } from '@bitloom/ir';
+import type { QuantParams } from '@bitloom/numerics';
+import { type Tensor, elementCount, isFloat } from '@bitloom/tensor';
+import { Attributes } from './attributes.js';
+import { ONNX_TYPES, onnxType } from './data-types.js';
+import { FoldingBuilder } from './folding.js';
+import { IMPORTERS } from './import/index.js';
+import { OnnxNode } from './node.js';
+import {
+  type AttributeProto, type FunctionProto, type GraphProto, MAX_MODEL_BYTES, type ModelProto, type NodeProto, type OperatorSetIdProto, type ValueInfoProto,
+  decodeModel, domainOf, numberOf,
+} from './proto.js';
+import { readSparse, readTensor } from './tensor-proto.js';
+
+export const OPSET_MIN = 7;
+export const OPSET_MAX = 28;
+
+export interface ImportOptions {
+  /** Values of symbolic dimensions. An unnamed dimension is called `<input>_dim_<axis>`. */
+  readonly define?: Readonly<Record<string, number>>;
+  /** Replaces the leading dimension of every input where it is symbolic, or 1 in all inputs and the model allows it. */
+  readonly batch?: number;
+  /** Folder that external data may lie in. */
+  readonly folder?: string;
+  /** Name of the graph when the model has none. */
+  readonly name?: string;
+  /** Inputs that are replaced by constants, by ONNX name. */
+  readonly constants?: ReadonlyMap<string, Tensor>;
+}
+
+export interface Imported {
+  readonly graph: Graph;
+  /** Quantisation that the model itself states (QuantizeLinear/DequantizeLinear), by value. */
+  readonly annotations: ReadonlyMap<ValueId, QuantParams>;
+  /** Version of the default operator set. */
+  readonly opset: number;
+  readonly producer: string;
+  /** Names of the symbolic dimensions of the inputs. */
+  readonly symbols: readonly string[];
+}
+
+/** Operators whose constant float inputs are weights, where NaN and infinity are an error rather than a mask. */
+const WEIGHTED = new Set(['Conv', 'ConvTranspose', 'Gemm', 'MatMul', 'BatchNormalization', 'InstanceNormalization', 'LayerNormalization', 'GroupNormalization', 'RMSNormalization', 'PRelu', 'RNN', 'GRU', 'LSTM']);
+
+interface Unsupported {
+  readonly node: string;
+  readonly op: string;
+  readonly reason: string;
+}
+
+/** Names visible in a graph, function body or subgraph. A null value could not be imported. */
+class Scope {
+  readonly values = new Map<string, ValueId | null>();
+  /** Tensors of the file that nothing has asked for yet. */
+  readonly pending = new Map<string, () => Tensor>();
+  constructor(readonly parent: Scope | null) {}
+
+  find(name: string): Scope | null {
+    return this.values.has(name) || this.pending.has(name) ? this : (this.parent?.find(name) ?? null);
+  }
+}
+
+const MAX_DEPTH = 64;
+const filled = (list: readonly string[] | null | undefined): string[] => (list ?? []).filter((s) => s !== '');
+
+/** Outer names that a graph reads. */
+function freeNames(g: GraphProto): Set<string> {
+  const own = new Set([...initializerNames(g), ...(g.input ?? []).map((v) => v.name ?? ''), ...(g.node ?? []).flatMap((n) => filled(n.output))]);
+  const read = [...(g.node ?? []).flatMap((n) => [...readsOf(n)]), ...(g.output ?? []).map((v) => v.name ?? '')];
+  return new Set(read.filter((name) => !own.has(name)));
+}
+
+function readsOf(n: NodeProto): Set<string> {
+  const graphs = (n.attribute ?? []).flatMap((a) => [...(a.g ? [a.g] : []), ...(a.graphs ?? [])]);
+  return new Set([...filled(n.input), ...graphs.flatMap((g) => [...freeNames(g)])]);
+}
+
+const initializerNames = (g: GraphProto): string[] => [...(g.initializer ?? []).map((t) => t.name ?? ''), ...(g.sparseInitializer ?? []).map((t) => t.values?.name ?? '')];
+
+class ModelImport {
+  readonly b: FoldingBuilder;
+  readonly names = new Map<ValueId, string>();
+  readonly unsupported: Unsupported[] = [];
+  /** Run-time inputs that some importer needed as constants. */
+  readonly wanted = new Set<string>();
+  private deferred: BitloomError | null = null;
+  private readonly origins = new Set<string>();
+  private readonly functions: ReadonlyMap<string, FunctionProto>;
+
+  constructor(private readonly model: ModelProto, private readonly options: ImportOptions, batch: number | null) {
+    this.b = new FoldingBuilder(model.graph!.name || (options.name ?? 'model'), batch);
+    this.functions = new Map((model.functions ?? []).map((f) => [`${domainOf(f.domain)}::${f.name ?? ''}`, f]));
+  }
+
+  run(shapes: ReadonlyMap<string, readonly number[]>): { graph: Graph; annotations: Map<ValueId, QuantParams> } {
+    const g = this.model.graph!;
+    const scope = new Scope(null);
+    this.declareTensors(g, scope);
+    for (const v of g.input ?? []) {
+      const name = v.name ?? '';
+      if (scope.pending.has(name)) continue;
+      if (name === '' || scope.values.has(name)) fail('E207', 'an input is declared twice or has no name', { node: name });
+      const fixed = this.options.constants?.get(name);
+      const type = onnxType(v.type?.tensorType?.elemType, name);
+      const id = fixed ? this.b.const(fixed, name) : this.b.input(name, { dtype: type.dtype, shape: shapes.get(name)! });
+      if (type.bits < 8) this.b.narrow.set(id, type.bits);
+      this.names.set(id, name);
+      scope.values.set(name, id);
+    }
+    const results = this.graph(g, scope, '', opsetsOf(this.model.opsetImport), 0);
+    this.report();
+    return this.b.finish((g.output ?? []).map((v, i) => [v.name ?? '', results[i]!] as const), this.names);
+  }
+
+  private report(): void {
+    const n = this.unsupported.length;
+    if (n === 0) {
+      if (this.deferred) throw this.deferred;
+      return;
+    }
+    fail('E202', n === 1 ? '1 node is not supported' : `${n} nodes are not supported`, {
+      node: this.unsupported[0].node,
+      found: this.unsupported.map((u) => `${u.node} (${u.op}: ${u.reason})`).join('; '),
+      expected: 'operators of docs/operators.md',
+    });
+  }
+
+  private declareTensors(g: GraphProto, scope: Scope): void {
+    const add = (name: string, read: () => Tensor): void => {
+      if (name === '' || scope.pending.has(name)) fail('E207', 'an initializer is defined twice or has no name', { node: name });
+      scope.pending.set(name, read);
+    };
+    for (const t of g.initializer ?? []) add(t.name ?? '', () => readTensor(t, t.name ?? '', this.options.folder));
+    for (const t of g.sparseInitializer ?? []) add(t.values?.name ?? '', () => readSparse(t, this.options.folder));
+    // Every header is checked, used or not, so that a hostile size is refused early.
+    for (const t of g.initializer ?? []) elementCount((t.dims ?? []).map(numberOf), t.name ?? '');
+    const narrow = (g.initializer ?? []).filter((t) => (ONNX_TYPES.get(Number(t.dataType ?? 0))?.bits ?? 8) < 8);
+    for (const t of narrow) {
+      const id = this.lookup(t.name ?? '', scope);
+      if (id !== null) this.b.narrow.set(id, ONNX_TYPES.get(Number(t.dataType))!.bits);
+    }
+  }
+
+  /** Value of a name; null when it could not be imported. The name must be visible. */
+  private lookup(name: string, scope: Scope): ValueId | null {
+    const home = scope.find(name);
+    if (!home) fail('E207', 'a value is used but not defined', { node: name });
+    const known = home.values.get(name);
+    if (known !== undefined) return known;
+    let id: ValueId | null = null;
+    try {
+      id = this.b.const(home.pending.get(name)!(), name);
+      this.names.set(id, name);
+    } catch (error) {
+      if (!(error instanceof BitloomError) || error.code !== 'E209') throw error;
+      this.deferred ??= error;
+    }
+    home.values.set(name, id);
+    return id;
+  }
+
+  /** Imports the nodes of a graph whose inputs are in `scope`; returns its outputs. */
+  private graph(g: GraphProto, scope: Scope, prefix: string, opsets: ReadonlyMap<string, number>, depth: number): (ValueId | null)[] {
+    this.nodes(g.node ?? [], scope, prefix, opsets, depth, new Map());
+    return (g.output ?? []).map((v) => this.lookup(v.name ?? '', scope));
+  }
+
+  private nodes(nodes: readonly NodeProto[], scope: Scope, prefix: string, opsets: ReadonlyMap<string, number>, depth: number, refs: ReadonlyMap<string, AttributeProto>): void {
+    if (depth > MAX_DEPTH) fail('E207', 'functions or subgraphs are nested too deeply', { node: prefix, expected: `at most ${MAX_DEPTH} levels` });
+    for (const { node, index } of this.sorted(nodes, scope)) this.node(node, this.originOf(node, index, prefix), scope, opsets, depth, refs);
+  }
+
+  private originOf(node: NodeProto, index: number, prefix: string): string {
+    const base = prefix + (node.name || `${node.opType ?? ''}_${index}`);
+    let origin = base;
+    for (let i = 1; this.origins.has(origin); i++) origin = `${base}_${i}`;
+    this.origins.add(origin);
+    return origin;
+  }
+
+  /** Nodes in an order where values are defined before use: the file's where that is one. @throws E207. */
+  private sorted(nodes: readonly NodeProto[], scope: Scope): { node: NodeProto; index: number }[] {
+    const maker = new Map<string, number>();
+    nodes.forEach((n, i) => {
+      for (const o of filled(n.output)) {
+        if (maker.has(o) || scope.values.has(o) || scope.pending.has(o)) fail('E207', 'a value is defined twice', { node: n.name || n.opType || '', found: o });
+        maker.set(o, i);
+      }
+    });
+    const waiting = nodes.map((n) => {
+      const needs = new Set<number>();
+      for (const name of readsOf(n)) {
+        const from = maker.get(name);
+        if (from !== undefined) needs.add(from);
+        else if (!scope.find(name)) fail('E207', 'a value is used but not defined', { node: n.name || n.opType || '', found: name });
+      }
+      return needs;
+    });
+    if (waiting.every((needs, i) => [...needs].every((from) => from < i))) return nodes.map((node, index) => ({ node, index }));
+    const users = nodes.map((): number[] => []);
+    waiting.forEach((needs, i) => { for (const from of needs) users[from].push(i); });
+    const order: { node: NodeProto; index: number }[] = [];
+    let ready = nodes.flatMap((_, i) => (waiting[i].size === 0 ? [i] : []));
+    while (ready.length > 0) {
+      const next: number[] = [];
+      for (const i of ready) {
+        order.push({ node: nodes[i], index: i });
+        for (const u of users[i]) {
+          waiting[u].delete(i);
+          if (waiting[u].size === 0) next.push(u);
+        }
+      }
+      ready = next.sort((p, q) => p - q);
+    }
+    if (order.length < nodes.length) {
+      const stuck = nodes.flatMap((n, i) => (waiting[i].size > 0 ? [n.name || `${n.opType ?? ''}_${i}`] : []));
+      fail('E207', 'the graph has a cycle', { node: stuck[0], found: stuck.slice(0, 8).join(', ') });
+    }
+    return order;
+  }
+
+  private node(node: NodeProto, origin: string, scope: Scope, opsets: ReadonlyMap<string, number>, depth: number, refs: ReadonlyMap<string, AttributeProto>): void {
+    const { b } = this;
+    const domain = domainOf(node.domain);
+    const op = node.opType ?? '';
+    const key = domain === '' ? op : `${domain}::${op}`;
+    const inputNames = node.input ?? [];
+    const outputs = node.output ?? [];
+    const attributes = (node.attribute ?? []).flatMap((a) => {
+      if (!a.refAttrName) return [a];
+      const given = refs.get(a.refAttrName);
+      return given ? [{ ...given, name: a.name }] : [];
+    });
+    const lost = (reason: string | null): void => {
+      if (reason !== null) this.unsupported.push({ node: origin, op: key, reason });
+      for (const o of filled(outputs)) scope.values.set(o, null);
+    };
+
+    const fn = this.functions.get(`${domain}::${op}`);
+    const importer = IMPORTERS.get(key);
+    if (!fn && !importer) return lost(domain !== '' && !opsets.has(domain) ? 'unknown operator set' : 'unknown operator');
+    const inputs = inputNames.map((name) => (name === '' ? null : this.lookup(name, scope)));
+    if (inputs.some((id, i) => id === null && inputNames[i] !== '')) return lost(null);
+    if (!fn && WEIGHTED.has(op)) inputs.forEach((id, i) => this.checkWeights(id, inputNames[i]));
+    const opset = opsets.get(domain) ?? 0;
+    if (domain === '' && (opset < OPSET_MIN || opset > OPSET_MAX)) {
+      fail('E209', 'operator set version is not supported', { node: origin, found: `opset ${opset}`, expected: `${OPSET_MIN} to ${OPSET_MAX}`, remedy: 'convert the model with the ONNX version converter' });
+    }
+
+    b.origin = origin;
+    const before = b.constantOf.bind(b);
+    try {
+      const results = fn
+        ? this.call(fn, inputs, attributes, origin, depth)
+        : [importer!(new OnnxNode(b, op, origin, opset, new Attributes(attributes, origin), inputs, inputNames, outputs, {
+            inline: (g, label) => this.inline(g, scope, `${origin}/${label}`, opsets, depth, refs, origin),
+            readTensor: (p, name) => readTensor(p, name, this.options.folder),
+            wanted: (name) => this.wanted.add(name),
+          }))].flat();
+      const missing = outputs.findIndex((o, i) => o !== '' && i >= results.length);
+      if (missing >= 0) return lost(`output ${missing} (${outputs[missing]}) is not supported`);
+      outputs.forEach((o, i) => {
+        if (o === '') return;
+        const id = results[i];
+        scope.values.set(o, id);
+        if (id !== null && !this.names.has(id) && (depth === 0 || before(id) === null)) this.names.set(id, depth === 0 ? o : `${origin}/${o}`);
+      });
+    } catch (error) {
+      if (!(error instanceof BitloomError) || !['E202', 'E209', 'E402'].includes(error.code)) throw error;
+      lost(error.message + (error.code === 'E209' && error.diagnostic.found ? ` (${error.diagnostic.found})` : ''));
+    }
+    return undefined;
+  }
+
+  private checkWeights(id: ValueId | null, name: string): void {
+    const data = id === null ? null : this.b.constantOf(id);
+    if (!data || !isFloat(data.dtype)) return;
+    const at = (data.data as Float32Array).findIndex((v) => !Number.isFinite(v));
+    if (at >= 0) fail('E208', `weights ${name} contain NaN or infinity`, { node: name, found: `${data.data[at]} at element ${at}`, remedy: 'export the model again from a checkpoint with finite weights' });
+  }
+
+  /** The body of a local function, in place. */
+  private call(fn: FunctionProto, inputs: readonly (ValueId | null)[], attributes: readonly AttributeProto[], origin: string, depth: number): (ValueId | null)[] {
+    const scope = new Scope(null);
+    (fn.input ?? []).forEach((name, i) => {
+      const id = inputs[i] ?? null;
+      if (id !== null) scope.values.set(name, id);
+    });
+    const optional = new Set((fn.input ?? []).filter((_, i) => (inputs[i] ?? null) === null));
+    const body = (fn.node ?? []).map((n) => ({ ...n, input: (n.input ?? []).map((name) => (optional.has(name) ? '' : name)) }));
+    this.nodes(body, scope, `${origin}/`, opsetsOf(fn.opsetImport), depth + 1, new Map(attributes.map((a) => [a.name ?? '', a])));
+    this.b.origin = origin;
+    return (fn.output ?? []).map((name) => this.lookup(name, scope));
+  }
+
+  /** A subgraph without inputs, in place; it sees the names around it. */
+  private inline(g: GraphProto, outer: Scope, prefix: string, opsets: ReadonlyMap<string, number>, depth: number, refs: ReadonlyMap<string, AttributeProto>, origin: string): ValueId[] {
+    const scope = new Scope(outer);
+    this.declareTensors(g, scope);
+    this.nodes(g.node ?? [], scope, `${prefix}/`, opsets, depth + 1, refs);
+    this.b.origin = origin;
+    return (g.output ?? []).map((v) => this.lookup(v.name ?? '', scope) ?? fail('E202', `its branch has unsupported nodes`, { node: origin }));
+  }
+}
+
+function opsetsOf(imports: readonly OperatorSetIdProto[] | null | undefined): Map<string, number> {
+  return new Map((imports ?? []).map((o) => [domainOf(o.domain), numberOf(o.version)]));
+}
+
+interface Dim {
+  /** A number, or the name of a symbol. */
+  readonly size: number | string;
+  readonly named: boolean;
+}
+
+/** Declared shapes of the inputs that are not initializers. @throws E205, E209. */
+function declaredInputs(g: GraphProto, options: ImportOptions): Map<string, Dim[]> {
+  const constant = new Set([...initializerNames(g), ...(options.constants?.keys() ?? [])]);
+  return new Map((g.input ?? []).filter((v) => !constant.has(v.name ?? '')).map((v) => [v.name ?? '', dimsOf(v)]));
+}
+
+function dimsOf(v: ValueInfoProto): Dim[] {
+  const name = v.name ?? '';
+  const t = v.type?.tensorType;
+  if (!t) fail('E209', 'an input is not a tensor', { node: name, expected: 'a dense tensor' });
+  if (!t.shape) fail('E205', 'an input has no declared rank', { node: name, remedy: 'export the model with input shapes' });
+  return (t.shape.dim ?? []).map((d, axis): Dim => {
+    const size = numberOf(d.dimValue);
+    if (d.dimParam) return { size: d.dimParam, named: true };
+    return d.dimValue !== null && d.dimValue !== undefined && size > 0 ? { size, named: false } : { size: `${name}_dim_${axis}`, named: false };
+  });
+}
+
+/** Static shapes of the inputs. @throws E205 naming each symbol without a value; E206. */
+function resolveShapes(inputs: ReadonlyMap<string, Dim[]>, options: ImportOptions, widen: boolean): Map<string, number[]> {
+  const env = new Map(Object.entries(options.define ?? {}));
+  for (const [lead] of inputs.values()) {
+    if (typeof lead?.size !== 'string') continue;
+    if (options.batch !== undefined) env.set(lead.size, options.batch);
+    else if (!env.has(lead.size)) env.set(lead.size, 1);
+  }
+  const open = [...inputs].flatMap(([name, dims]) => dims.flatMap((d, axis) => (typeof d.size === 'string' && !env.has(d.size) ? [{ symbol: d.size, where: `${name}, axis ${axis}` }] : [])));
+  if (open.length > 0) {
+    const symbols = [...new Set(open.map((o) => o.symbol))];
+    fail('E205', `dimension ${symbols.join(', ')} is symbolic`, { node: open[0].where, found: symbols.join(', '), expected: 'static shapes', remedy: symbols.map((s) => `--define ${s}=<size>`).join(' ') });
+  }
+  return new Map([...inputs].map(([name, dims]) => {
+    const shape = dims.map((d, i) => (typeof d.size === 'string' ? env.get(d.size)! : widen && i === 0 ? options.batch! : d.size));
+    elementCount(shape, name);
+    return [name, shape];
+  }));
+}
+
+/** Imports a decoded model once, with given options; `wanted` are the run-time inputs that would have to be constant. */
+export function importModel(model: ModelProto, options: ImportOptions, wanted?: Set<string>): Imported {
+  const inputs = declaredInputs(model.graph!, options);
+  const attempt = (widen: boolean): { graph: Graph; annotations: Map<ValueId, QuantParams> } => {
+    const m = new ModelImport(model, options, widen ? options.batch! : null);
+    try {
+      return m.run(resolveShapes(inputs, options, widen));
+    } catch (error) {
+      if (error instanceof RangeError && /call stack/.test(error.message)) fail('E207', 'subgraphs are nested too deeply', {}, error);
+      throw error;
+    } finally {
+      for (const name of m.wanted) wanted?.add(name);
+    }
+  };
+  const fixedLead = [...inputs.values()].every((dims) => dims[0]?.size === 1) && inputs.size > 0;
+  const result = (options.batch ?? 1) > 1 && fixedLead ? widened(attempt, options.batch!) : attempt(false);
+  return {
+    ...result,
+    opset: opsetsOf(model.opsetImport).get('') ?? 0,
+    producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
+    symbols: [...new Set([...inputs.values()].flat().flatMap((d) => (typeof d.size === 'string' ? [d.size] : [])))],
+  };
+}
+
+/**
+ * A model whose inputs all lead with 1, at another batch size when that only scales the leading dimension of every output;
+ * otherwise as it is (shapes in the file may hold the 1).
+ */
+function widened<T extends { graph: Graph }>(attempt: (widen: boolean) => T, batch: number): T {
+  const plain = attempt(false);
+  try {
+    const wide = attempt(true);
+    const shapes = (g: Graph): (readonly number[])[] => g.outputs.map((o) => g.values.get(o)!.type.shape);
+    const before = shapes(plain.graph);
+    const scales = shapes(wide.graph).every((s, i) => s.length > 0 && s.every((d, axis) => d === before[i][axis] * (axis === 0 ? batch : 1)));
+    return scales ? wide : plain;
+  } catch (error) {
+    if (error instanceof BitloomError && error.code !== 'E901') return plain;
+    throw error;
+  }
+}
+
+/**
+ * Imports a serialised ONNX model. Everything that depends on constants only is folded, shapes are static, and every node
+ * keeps the name of the ONNX node it came from.
+ * @throws E201 not a model; E202 lists every unsupported node; E203 external data; E204 shapes or types; E205 symbolic
+ *   dimension; E206 too large; E207 malformed graph; E208 non-finite weights; E209 element type or opset.
+ */
+export function importOnnx(bytes: Uint8Array, options: ImportOptions = {}): Imported {
+  return importModel(decodeModel(bytes), options);
+}
+
+/** Reads and imports a model file; external data may lie in its folder. @throws E704 when it cannot be read, and as {@link importOnnx}. */
+export async function readOnnx(path: string, options: ImportOptions = {}): Promise<Imported> {
+  let bytes: Uint8Array;
+  try {
+    const { size } = await stat(path);
+    if (size > MAX_MODEL_BYTES) fail('E206', 'model file too large', { node: path, found: `${size} bytes`, expected: `at most ${MAX_MODEL_BYTES}`, remedy: 'store the weights as external data' });
+    bytes = await readFile(path);
+  } catch (error) {
+    if (error instanceof BitloomError) throw error;
+    return fail('E704', 'model cannot be read', { node: path, found: error instanceof Error ? error.message : String(error) }, error);
+  }
+  return importOnnx(bytes, { folder: dirname(path), name: basename(path).replace(/\.onnx$/, ''), ...options });
+}
