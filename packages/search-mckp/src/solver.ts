@@ -7,7 +7,8 @@
  * convex hulls: Sinha and Zoltners, Operations Research 27(3), 1979. Exact: dynamic programming over Pareto states with
  * reduced-cost fixing, in the spirit of Pisinger, EJOR 83(2), 1995, bounded by the LP relaxation of the classes to come.
  *
- * Ties are decided the same way on every run: lower cost first, then the lower index.
+ * Ties are decided the same way on every run: items of equal loss by lower cost, then lower index; exact solutions whose
+ * summed losses are equal by lower cost.
  */
 import { fail } from '@bitloom/diagnostics';
 
@@ -40,8 +41,9 @@ export interface MckpSolution {
 
 export interface ExactOptions {
   /**
-   * Most Pareto states kept after a class. Beyond it, those with the worst bounds are dropped and `lowerBound` tells what
-   * they could have reached. Memory is at most 8 bytes × maxStates × classes plus 100 bytes × maxStates.
+   * Most Pareto states held after a class, at least 2, 65,536 by default; fewer where all classes together would take more
+   * than some 2^25 state extensions (about two seconds). Where they do not suffice, the half with the worse bounds is
+   * dropped and `lowerBound` tells what it could have reached. Memory: at most 8 bytes × maxStates × (classes + 7).
    */
   readonly maxStates?: number;
 }
@@ -64,11 +66,12 @@ interface Prepared {
   readonly minCost: number;
   /** Cost of the cheapest choice with the least loss: more capacity is of no use. */
   readonly maxCost: number;
+  /** Every total cost is minCost plus a multiple of this; 0 when there is but one. */
+  readonly unit: number;
 }
 
 /** The LP relaxation: whole steps up to `taken`, a part of `steps[taken]`. */
 interface Relaxation {
-  readonly capacity: number;
   readonly base: readonly number[];
   readonly taken: number;
   /** Capacity the whole steps leave over. */
@@ -80,6 +83,8 @@ interface Relaxation {
 
 /** Default of {@link ExactOptions.maxStates}. */
 const MAX_STATES = 1 << 16;
+/** State extensions (state × item) aimed at per problem. */
+const MAX_WORK = 1 << 25;
 /** Sums of losses closer than this, relative to the summed magnitudes, count as equal. */
 const ROUNDING = 2 ** -46;
 
@@ -128,6 +133,8 @@ export function convexHull(items: readonly MckpItem[]): number[] {
   return hull;
 }
 
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
 function hullSteps(items: readonly MckpItem[], cls: number): Step[] {
   const hull = convexHull(items);
   return hull.slice(1).map((to, n) => {
@@ -137,7 +144,7 @@ function hullSteps(items: readonly MckpItem[], cls: number): Step[] {
 }
 
 /** Steepest first. Within a class slopes fall strictly, so this keeps each class's steps in order. */
-const byslope = (a: Step, b: Step): number => b.slope - a.slope || a.cost - b.cost || a.cls - b.cls;
+const bySlope = (a: Step, b: Step): number => b.slope - a.slope || a.cost - b.cost || a.cls - b.cls;
 
 function prepare(classes: MckpProblem['classes']): Prepared {
   const kept = classes.map((items, c) => {
@@ -158,17 +165,17 @@ function prepare(classes: MckpProblem['classes']): Prepared {
   return {
     classes,
     kept,
-    steps: classes.flatMap((items, c) => hullSteps(items, c)).sort(byslope),
+    steps: classes.flatMap((items, c) => hullSteps(items, c)).sort(bySlope),
     minCost: sum((items, k) => items[k[0]].cost),
     maxCost: sum((items, k) => items[k[k.length - 1]].cost),
+    unit: classes.reduce((unit, items, c) => kept[c].reduce((u, i) => gcd(items[i].cost - items[kept[c][0]].cost, u), unit), 0),
   };
 }
 
 /** Solves the LP relaxation: hull steps by slope until one does not fit. E501 when the cheapest choice does not fit. */
 function relax(p: Prepared, limit: number): Relaxation {
   if (Number.isNaN(limit)) fail('E901', 'knapsack capacity is not a number');
-  const capacity = Math.min(Math.floor(limit), p.maxCost);
-  if (capacity < p.minCost) {
+  if (limit < p.minCost) {
     fail('E501', 'budget is infeasible: even the cheapest choice everywhere exceeds it', {
       found: `budget ${limit}`,
       expected: `at least ${p.minCost}`,
@@ -176,14 +183,15 @@ function relax(p: Prepared, limit: number): Relaxation {
     });
   }
   const base = p.kept.map((k) => k[0]);
-  let slack = capacity - p.minCost;
+  let slack = Math.min(Math.floor(limit), p.maxCost) - p.minCost;
+  if (p.unit > 0) slack -= slack % p.unit; // tightens the bound: no total lies between
   let taken = 0;
   for (; taken < p.steps.length && p.steps[taken].cost <= slack; taken++) {
     slack -= p.steps[taken].cost;
     base[p.steps[taken].cls] = p.steps[taken].to;
   }
   const lambda = taken < p.steps.length ? p.steps[taken].slope : 0;
-  return { capacity, base, taken, slack, lambda, bound: totals(p, base).loss - lambda * slack };
+  return { base, taken, slack, lambda, bound: totals(p, base).loss - lambda * slack };
 }
 
 function totals(p: Prepared, choice: readonly number[]): { cost: number; loss: number } {
@@ -261,7 +269,7 @@ interface Open {
   readonly cls: number;
   readonly items: readonly number[];
   readonly rel: readonly MckpItem[];
-  /** loss + λ·cost: how far above the LP bound a solution with this item is at least. */
+  /** loss + λ·cost, rounded down: how far above the LP bound a solution with this item is at least. */
   readonly reduced: readonly number[];
 }
 
@@ -275,7 +283,7 @@ interface Open {
  */
 export function solveExact(problem: MckpProblem, options: ExactOptions = {}): MckpSolution {
   const p = prepare(problem.classes);
-  return exact(p, problem.capacity, options.maxStates ?? MAX_STATES);
+  return exact(p, problem.capacity, Math.max(2, Math.floor(options.maxStates ?? MAX_STATES)));
 }
 
 function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
@@ -288,16 +296,23 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
   // From here on losses are relative to the LP solution's whole part: small numbers, so little is lost to rounding.
   let best = greedy;
   let bestLoss = greedy.reduce((sum, i, c) => sum + relative(c, i).loss, 0);
+  let bestCost = greedy.reduce((sum, i, c) => sum + relative(c, i).cost, 0);
   const rootBound = -lp.lambda * lp.slack;
 
-  // Any choice has loss rootBound + Σ reduced + λ·(unused capacity), so an item with reduced ≥ the gap cannot improve.
+  // Any choice has loss rootBound + Σ reduced + λ·(unused capacity), so an item with reduced > the gap is of no use.
+  const lossOf = (c: number, i: number): number => Math.abs(p.classes[c][i].loss);
+  let magnitude = greedy.reduce((sum, i, c) => sum + lossOf(c, i) + lossOf(c, lp.base[c]), 0);
+  const rootGap = bestLoss - rootBound + ROUNDING * magnitude;
   const open: Open[] = [];
-  let magnitude = Math.abs(bestLoss);
   p.kept.forEach((kept, cls) => {
-    const reducedOf = (i: number): number => relative(cls, i).loss + lp.lambda * relative(cls, i).cost;
-    const items = kept.filter((i) => i === lp.base[cls] || reducedOf(i) < bestLoss - rootBound);
-    magnitude += items.reduce((m, i) => Math.max(m, Math.abs(p.classes[cls][i].loss)), 0);
-    if (items.length > 1) open.push({ cls, items, rel: items.map((i) => relative(cls, i)), reduced: items.map(reducedOf) });
+    const reducedOf = (i: number): number => {
+      const { cost, loss } = relative(cls, i);
+      return loss + lp.lambda * cost - ROUNDING * (lossOf(cls, i) + lossOf(cls, lp.base[cls]) + lp.lambda * Math.abs(cost));
+    };
+    const items = kept.filter((i) => reducedOf(i) <= rootGap);
+    if (items.length === 1) return;
+    magnitude += items.reduce((m, i) => Math.max(m, lossOf(cls, i)), 0);
+    open.push({ cls, items, rel: items.map((i) => relative(cls, i)), reduced: items.map(reducedOf) });
   });
   const tolerance = ROUNDING * magnitude;
   if (bestLoss - rootBound <= tolerance) return solution(p, best, lp.bound, true);
@@ -305,29 +320,25 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
   open.sort((a, b) => span(b) - span(a) || a.cls - b.cls);
 
   // Hull steps up to the LP solution (`below`), and beyond it; `cls` counts in `open`, `to` in its items.
-  const below: Step[] = [];
-  const above: Step[] = [];
-  open.forEach((o, n) => {
-    const at = o.items.indexOf(lp.base[o.cls]);
-    below.push(...hullSteps(o.rel.slice(0, at + 1), n));
-    above.push(...hullSteps(o.rel.slice(at), n).map((s) => ({ ...s, to: s.to + at })));
-  });
-  below.sort(byslope);
-  above.sort(byslope);
+  const at = (o: Open): number => o.items.indexOf(lp.base[o.cls]);
+  const below = open.flatMap((o, n) => hullSteps(o.rel.slice(0, at(o) + 1), n)).sort(bySlope);
+  const above = open.flatMap((o, n) => hullSteps(o.rel.slice(at(o)), n).map((s) => ({ ...s, to: s.to + at(o) }))).sort(bySlope);
 
   let count = 1;
-  let cost = new Float64Array(2 * maxStates);
-  let loss = new Float64Array(2 * maxStates);
-  let nextCost = new Float64Array(2 * maxStates);
-  let nextLoss = new Float64Array(2 * maxStates);
-  const bound = new Float64Array(2 * maxStates);
-  const parent = new Int32Array(2 * maxStates);
-  const item = new Int32Array(2 * maxStates);
+  let cost = new Float64Array(maxStates);
+  let loss = new Float64Array(maxStates);
+  let nextCost = new Float64Array(maxStates);
+  let nextLoss = new Float64Array(maxStates);
+  const bound = new Float64Array(maxStates);
+  const parent = new Int32Array(maxStates);
+  const item = new Int32Array(maxStates);
   const parents: Int32Array[] = [];
   const picks: Int32Array[] = [];
   let dropped = Infinity;
+  let work = MAX_WORK;
 
   for (const [n, o] of open.entries()) {
+    if (bestLoss - rootBound <= tolerance) break; // optimal, and equal ones spend the whole capacity too
     // LP relaxation of the classes after this one, as prefix sums over their steps, zero at the root LP solution.
     const lower = below.filter((s) => s.cls > n);
     const suffix = [...lower, ...above.filter((s) => s.cls > n)];
@@ -351,7 +362,7 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
     };
 
     // Every item shifts the sorted states; a heap of one cursor per item merges them by (cost, loss, item).
-    const live = o.items.map((_, i) => i).filter((i) => o.reduced[i] < bestLoss - rootBound);
+    const live = o.items.map((_, i) => i).filter((i) => o.reduced[i] <= bestLoss - rootBound + tolerance);
     const cursor = new Int32Array(o.items.length);
     const heapCost = new Float64Array(o.items.length);
     const heapLoss = new Float64Array(o.items.length);
@@ -379,6 +390,8 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
     live.forEach(load);
     for (let i = size >> 1; i-- > 0; ) sift(i);
 
+    const ahead = open.slice(n + 1).reduce((sum, { items }) => sum + items.length, 0);
+    const room = ahead === 0 ? maxStates : Math.max(2, Math.min(maxStates, Math.floor(work / ahead)));
     let made = 0;
     let leastLoss = Infinity;
     let cutoff = Infinity;
@@ -386,6 +399,7 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
     while (size > 0) {
       const pick = heap[0];
       const from = cursor[pick];
+      work--;
       const [c, l] = [heapCost[pick], heapLoss[pick]];
       if (++cursor[pick] < count) load(pick);
       else heap[0] = heap[--size];
@@ -396,24 +410,25 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
       if (whole < 0) break; // costs only rise
       leastLoss = l;
       const reached = l + sumLoss[whole];
-      if (reached < bestLoss) {
-        bestLoss = reached;
+      const spent = c + sumCost[whole];
+      if (reached < bestLoss || (reached === bestLoss && spent < bestCost)) {
+        [bestLoss, bestCost] = [reached, spent];
         record(from, pick, whole);
       }
       const bounded = whole < suffix.length ? reached - (rest - sumCost[whole]) * suffix[whole].slope : reached;
-      if (bounded >= bestLoss - tolerance || bounded >= cutoff) continue;
+      if (bounded > bestLoss + tolerance || bounded > cutoff) continue;
       nextCost[made] = c;
       nextLoss[made] = l;
       bound[made] = bounded;
       parent[made] = from;
       item[made] = pick;
-      if (++made < 2 * maxStates) continue;
-      // Too many: keep those with the best bounds, and from now on take no worse ones.
-      cutoff = bound.slice().sort()[maxStates];
+      if (++made < room) continue;
+      // Full: keep the states below the median bound and every other one at it; from now on take none above it.
+      cutoff = bound.slice(0, made).sort()[room >> 1];
       dropped = Math.min(dropped, cutoff);
       made = 0;
-      for (let i = 0; i < 2 * maxStates; i++) {
-        if (bound[i] >= cutoff) continue;
+      for (let i = 0, ties = 0; i < room; i++) {
+        if (bound[i] > cutoff || (bound[i] === cutoff && ties++ % 2 === 0)) continue;
         nextCost[made] = nextCost[i];
         nextLoss[made] = nextLoss[i];
         bound[made] = bound[i];
