@@ -42,7 +42,7 @@ const gradientOf = (build: Build, seed: number): Build => (b, xs) => {
 
 const evaluate = (build: Build, inputs: readonly Tensor[]): Tensor[] => {
   const b = createBuilder('check');
-  const ids = inputs.map((t, i) => b.input(`x${i}`, t));
+  const ids = inputs.map((t, i) => b.input(`x${i}`, { dtype: t.dtype, shape: t.shape }));
   const outputs = build(b, ids);
   const values = evaluateGraph(b.build(outputs), new Map(ids.map((id, i) => [id, inputs[i]])));
   return outputs.map((o) => values.get(o)!);

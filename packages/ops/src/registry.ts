@@ -38,9 +38,9 @@ import { unaryOps } from './unary.js';
 export const OPS: ReadonlyMap<string, OpDef> = new Map(
   [
     constant, identity, ...unaryOps, isinf, clip, cast, ...binaryOps, select,
-    ...reduceOps, ...argOps, softmax, logSoftmax, cumsum,
+    ...reduceOps, ...argOps, softmax, logSoftmax, cumsum, topk,
     reshape, transpose, expand, slice, concat, pad,
-    gather, gatherElements, gatherNd, scatterElements, scatterNd, topk,
+    gather, gatherElements, gatherNd, scatterElements, scatterNd,
     conv, convTranspose, linear, matmul, maxPool, avgPool, resize,
   ].map((op) => [op.name, op]),
 );
