@@ -1,1 +1,3 @@
-export {};
+export * from './manifest.js';
+export * from './loader.js';
+export * from './files.js';

@@ -1,0 +1,92 @@
+/** Bundles on disk: written atomically, read with every hash checked. */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fail } from '@bitloom/diagnostics';
+import { type Manifest, parseManifest } from './manifest.js';
+
+export const sha256 = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
+
+export type Files = ReadonlyMap<string, Uint8Array | string>;
+
+/** Sizes and hashes of files by path, in path order. */
+export const fileTable = (files: Files): Manifest['files'] =>
+  Object.fromEntries([...files].sort(([a], [b]) => (a < b ? -1 : 1)).map(([path, data]) => [path, { bytes: Buffer.byteLength(data), sha256: sha256(data) }]));
+
+/**
+ * Writes a folder as a whole: into a sibling first, then renamed; an older bundle there is replaced. Nothing is left behind on failure.
+ * @throws E703 when the place cannot be written, or holds something that is not a bundle
+ */
+export async function writeFolder(folder: string, files: Files): Promise<void> {
+  const target = resolve(folder);
+  const nonce = randomBytes(6).toString('hex');
+  const temp = `${target}.${nonce}.tmp`;
+  const old = `${target}.${nonce}.old`;
+  try {
+    const existing = await stat(target).catch(() => null);
+    if (existing && !(existing.isDirectory() && (await replaceable(target)))) {
+      fail('E703', 'output exists and is not a bundle', { node: folder, remedy: 'choose another -o, or remove it' });
+    }
+    for (const [path, data] of files) {
+      await mkdir(dirname(join(temp, path)), { recursive: true });
+      await writeFile(join(temp, path), data);
+    }
+    if (existing) await rename(target, old);
+    await rename(temp, target);
+    await rm(old, { recursive: true, force: true });
+  } catch (cause) {
+    await rm(temp, { recursive: true, force: true }).catch(() => undefined);
+    if (cause instanceof Error && 'diagnostic' in cause) throw cause;
+    fail('E703', 'output cannot be written', { node: folder, found: (cause as NodeJS.ErrnoException).code ?? String(cause), remedy: 'check the path and its permissions' }, cause);
+  }
+}
+
+/** An empty folder or an older bundle. */
+async function replaceable(folder: string): Promise<boolean> {
+  const { readdir } = await import('node:fs/promises');
+  const names = await readdir(folder);
+  return names.length === 0 || names.includes('manifest.json');
+}
+
+/** Writes one file through a temporary. @throws E703 */
+export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
+  const temp = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    await mkdir(dirname(resolve(path)), { recursive: true });
+    await writeFile(temp, data);
+    await rename(temp, path);
+  } catch (cause) {
+    await rm(temp, { force: true }).catch(() => undefined);
+    fail('E703', 'output cannot be written', { node: path, found: (cause as NodeJS.ErrnoException).code ?? String(cause), remedy: 'check the path and its permissions' }, cause);
+  }
+}
+
+const MAX_FILE = 2 ** 31;
+
+export interface OpenBundle {
+  readonly folder: string;
+  readonly manifest: Manifest;
+  /** Contents of a file named in the manifest; size and hash were checked. */
+  read(path: string): Promise<Uint8Array>;
+}
+
+/** Opens a bundle and checks every file against the manifest. @throws E701, E704 */
+export async function openBundle(folder: string): Promise<OpenBundle> {
+  const where = join(folder, 'manifest.json');
+  const text = await readFile(where, 'utf8').catch((cause) => fail('E704', 'no bundle here', { node: folder, found: (cause as NodeJS.ErrnoException).code, expected: 'a folder with manifest.json' }, cause));
+  const manifest = parseManifest(text, where);
+  const contents = new Map<string, Uint8Array>();
+  for (const [path, entry] of Object.entries(manifest.files)) {
+    const full = join(folder, path);
+    const info = await stat(full).catch((cause) => fail('E701', 'a file of the bundle is missing', { node: path }, cause));
+    if (info.size !== entry.bytes || info.size > MAX_FILE) fail('E701', 'a file of the bundle has the wrong size', { node: path, found: `${info.size} bytes`, expected: `${entry.bytes} bytes`, remedy: 'compile the model again' });
+    const bytes = await readFile(full);
+    if (sha256(bytes) !== entry.sha256) fail('E701', 'a file of the bundle is corrupted', { node: path, found: 'another SHA-256', expected: entry.sha256, remedy: 'compile the model again' });
+    contents.set(path, bytes);
+  }
+  return {
+    folder,
+    manifest,
+    read: async (path) => contents.get(path) ?? fail('E701', 'the manifest lists no such file', { node: path }),
+  };
+}

@@ -1,0 +1,90 @@
+/** manifest.json: what a bundle is, checked strictly when it is read back. */
+import { fail } from '@bitloom/diagnostics';
+import { z } from 'zod';
+
+export const SCHEMA_VERSION = 1;
+
+const count = z.number().int().nonnegative().max(2 ** 40);
+const dtype = z.enum(['f32', 'f64', 'i8', 'i16', 'i32', 'i64', 'u8', 'u16', 'u32', 'u64', 'bool']);
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+/** Relative path inside the bundle: no parent steps, no absolute paths. */
+const path = z.string().regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))[A-Za-z0-9_./-]+$/);
+
+const port = z.strictObject({
+  name: z.string(),
+  dtype,
+  shape: z.array(count),
+  /** Scale and zero point at which the network quantises this input first; null for floats. */
+  scale: z.number().nullable(),
+  zeroPoint: z.number().int().nullable(),
+});
+
+const layer = z.strictObject({
+  name: z.string(),
+  op: z.string(),
+  weightBits: z.number().int(),
+  activationBits: z.number().int(),
+  /** By target. */
+  kernel: z.record(z.string(), z.string()),
+  macs: count,
+  params: count,
+});
+
+const constant = z.strictObject({
+  buffer: count,
+  packing: z.enum(['planes', 'bytes', 'f32', 'panel4', 'raw']),
+  rows: count,
+  k: count,
+  bits: z.number().int().min(1).max(8).nullable(),
+  offset: count,
+  bytes: count,
+});
+
+export const manifestSchema = z.strictObject({
+  schemaVersion: z.literal(SCHEMA_VERSION),
+  generator: z.strictObject({ name: z.literal('bitloom'), version: z.string() }),
+  model: z.strictObject({ name: z.string(), sha256: hash, opset: z.number().int() }),
+  inputs: z.array(port),
+  outputs: z.array(port),
+  targets: z.strictObject({
+    wasm: z.strictObject({
+      module: path, weights: path, features: z.array(z.string()), arenaBytes: count, weightsBase: count, arenaBase: count, codeBytes: count,
+      /** Byte addresses of the ports. */
+      inputs: z.array(count), outputs: z.array(count),
+      /** Address of each call's results, for layer-by-layer verification. */
+      results: z.array(z.array(count)),
+    }).optional(),
+    c: z.strictObject({ folder: path, name: z.string(), arenaBytes: count, codeBytes: count }).optional(),
+  }),
+  /** The program and its constants, from which the reference runs. */
+  reference: z.strictObject({ program: path, constants: path, weights: path, table: z.array(constant), vectors: path }),
+  layers: z.array(layer),
+  bits: z.strictObject({ weights: z.number(), activations: z.number() }),
+  bytes: z.strictObject({ weights: count, code: count, arena: count, floatWeights: count }),
+  cost: z.strictObject({ bops: z.number() }),
+  search: z.strictObject({ strategy: z.string(), objective: z.number().nullable(), lowerBound: z.number().nullable(), gap: z.number().nullable() }),
+  calibration: z.strictObject({ data: z.string(), samples: count, method: z.string() }).nullable(),
+  /** How images become inputs; evaluation uses the same. */
+  preprocessing: z.record(z.string(), z.unknown()),
+  files: z.record(path, z.strictObject({ bytes: count, sha256: hash })),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+
+/** @throws E701 when it is no manifest of this version */
+export function parseManifest(text: string, where: string): Manifest {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    fail('E701', 'the manifest is not JSON', { node: where }, cause);
+  }
+  const version = (json as { schemaVersion?: unknown } | null)?.schemaVersion;
+  if (version !== SCHEMA_VERSION) fail('E701', 'bundle of an unknown schema version', { node: where, found: String(version), expected: String(SCHEMA_VERSION), remedy: 'compile the model again with this version' });
+  const parsed = manifestSchema.safeParse(json);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    fail('E701', 'the manifest is malformed', { node: `${where}: ${issue.path.join('.')}`, found: issue.message });
+  }
+  return parsed.data;
+}
