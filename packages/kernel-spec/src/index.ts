@@ -5,4 +5,6 @@ export * from './program.js';
 export * from './conv.js';
 export * from './check-nest.js';
 export * from './run-nest.js';
+export * from './check-program.js';
+export * from './run-program.js';
 export * from './scalar-functions.js';
