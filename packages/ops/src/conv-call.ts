@@ -15,7 +15,8 @@ function tapsFirst(data: ArrayLike<number>, rows: number, channels: number, taps
 }
 
 /**
- * A convolution (or, as 1×1, a linear layer) of inputs [x, w (O, C/g, taps…) constant, b?] as one call of the family.
+ * A convolution (or, as 1×1, a linear layer) of inputs [x, w (O, C/g, taps…) constant, b?] as one call of the family. The float
+ * form, where x is not quantised, takes quantised weights at their real values and gives f32 outputs only.
  *
  * Integer form, where x is quantised with (s_x, z_x) and w with s_w[o]: v = quantizeValue(w), and with real (double) arithmetic
  * rounded to f32 once at the end,
@@ -26,7 +27,7 @@ function tapsFirst(data: ArrayLike<number>, rows: number, channels: number, taps
  * For codes, lo/hi are the codes of the fused activation's bounds: rounding is monotone, so clamping codes is quantising the
  * clamped value.
  *
- * @throws E601 where x is quantised but w is not, or y is but x is not; E602 where the i32 accumulator could overflow
+ * @throws E601 where x is quantised but w is not; E602 where the i32 accumulator could overflow
  */
 export function convCall(n: LowerInput<{ activation?: Activation }>, g: ConvGeometry): Lowering {
   const [x, w, b] = n.inputs as [Operand, Operand, Operand | undefined];
@@ -37,7 +38,6 @@ export function convCall(n: LowerInput<{ activation?: Activation }>, g: ConvGeom
   const weightShape = [g.outC, g.kH, g.kW, channels];
 
   if (!x.quant) {
-    if (y.quant) fail('E601', 'a convolution of float inputs cannot give quantised outputs', { remedy: 'convert the output' });
     const weights = newConstant('weight', 'f32', weightShape, tapsFirst(realValues(w)!, g.outC, channels, taps));
     const params = { ...g, kind: 'f32', weightBits: null, activationBits: null, xZero: 0, output: 'f32', lo: min, hi: max } as const;
     return { body: { family: 'conv', params }, args: [0, weights, b ? 2 : newConstant('bias', 'f32', [g.outC], new Float32Array(g.outC))] };

@@ -1,6 +1,6 @@
 /**
  * Convolution of x (N, C, spatial…) with w (O, C/group, kernel…) and an optional bias (O). Runs on the conv family with 1 or 2
- * spatial axes and constant weights, else as a nest.
+ * spatial axes and constant weights, else (and from f32 inputs straight to codes) as a nest.
  */
 import type { TensorType } from '@bitloom/ir';
 import { type View, e, scalarOf } from '@bitloom/kernel-spec';
@@ -59,7 +59,7 @@ function lowerToNest(n: LowerInput<ConvAttrs>): Lowering {
 function lower(n: LowerInput<ConvAttrs>): Lowering {
   const [x, w] = n.inputs;
   const [y] = n.outputs;
-  if (x.shape.length > 4 || logicalType(x) !== 'f32' || !w.constant) return lowerToNest(n);
+  if (x.shape.length > 4 || logicalType(x) !== 'f32' || !w.constant || (y.quant && !x.quant)) return lowerToNest(n);
   if (![x, y].every((v) => hasStrides(v, channelsLastStrides(v.shape)))) throw new Error('conv is lowered over channels-last operands');
   return convCall(n, convGeometry(n.attrs, x.shape, w.shape, y.shape));
 }

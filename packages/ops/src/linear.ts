@@ -37,7 +37,8 @@ function lowerToNest(n: LowerInput<LinearAttrs>): Lowering {
 function lower(n: LowerInput<LinearAttrs>): Lowering {
   const [x, w] = n.inputs;
   const [y] = n.outputs;
-  if (logicalType(x) !== 'f32' || !w.constant || ![x, y].every((v) => hasStrides(v, rowMajorStrides(v.shape)))) return lowerToNest(n);
+  const rowMajor = [x, y].every((v) => hasStrides(v, rowMajorStrides(v.shape)));
+  if (logicalType(x) !== 'f32' || !w.constant || !rowMajor || (y.quant && !x.quant)) return lowerToNest(n);
   const [outC, inC] = w.shape;
   const rows = product(x.shape.slice(0, -1));
   return convCall(n, {
