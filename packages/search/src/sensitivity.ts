@@ -13,7 +13,7 @@ import { type Bits, type QuantParams, codeRange, fakeQuantize } from '@bitloom/n
 import { compose, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, allocate, elementCount, sameShape, tensor } from '@bitloom/tensor';
 import { type Layer, activationScheme, addGradients, weightScheme } from '@bitloom/transforms';
-import type { SearchProblem } from './contract.js';
+import { type SearchProblem, activationChoices, weightChoices } from './contract.js';
 
 export interface Sensitivities {
   /** Ω by layer name and bits. */
@@ -81,6 +81,7 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
     bytes += size;
   }
 
+  const choices = activationChoices(p);
   const weights = new Map(p.layers.map((l) => [l.name, new Map<Bits, number>()]));
   const activations = new Map(p.groups.map((a) => [a.id, new Map<Bits, number>()]));
   for (const [i, layers] of chunks.entries()) {
@@ -99,7 +100,7 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
       const w = constantData(producer, l.weight)!;
       const float = w.data as Float32Array;
       const delta = d && beforeActivation(b, l, d);
-      for (const bits of p.weightBits) {
+      for (const bits of weightChoices(p, l)) {
         if (!delta) {
           weights.get(l.name)!.set(bits, 0);
           continue;
@@ -113,7 +114,7 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
     for (const a of groups) {
       const d = cotangent.get(a.values[0]);
       const h = mergeHistograms(a.values.map((v) => p.histograms.get(v)!));
-      for (const bits of p.activationBits) {
+      for (const bits of choices.get(a.tie)!) {
         if (d) probes.push({ kind: 'activations', id: a.id, bits, value: perSample(d, quantisationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))) });
         else activations.get(a.id)!.set(bits, 0);
       }

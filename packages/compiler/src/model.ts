@@ -1,0 +1,77 @@
+/** From a model file to the graphs that the pipeline works on. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import type { InputSpec } from '@bitloom/data';
+import { BitloomError, fail } from '@bitloom/diagnostics';
+import { type Graph, type ValueId, isConst, valueOf } from '@bitloom/ir';
+import type { QuantParams } from '@bitloom/numerics';
+import { type ImportOptions, importOnnx } from '@bitloom/onnx';
+import { elementCount } from '@bitloom/tensor';
+import { fuseActivation, quantizable, simplify } from '@bitloom/transforms';
+
+export interface LoadedModel {
+  /** Simplified float graph at the batch size to compile for (1 unless --define says otherwise). */
+  readonly graph: Graph;
+  readonly annotations: ReadonlyMap<ValueId, QuantParams>;
+  readonly name: string;
+  readonly sha256: string;
+  readonly opset: number;
+  readonly bytes: Uint8Array;
+  readonly folder: string;
+  readonly define: Readonly<Record<string, number>>;
+}
+
+const MAX_MODEL_BYTES = 2 ** 31 - 1;
+
+/** All float transformations, in the order in which they run. */
+export const prepare = (g: Graph): Graph => fuseActivation(simplify(g));
+
+/** @throws E2xx, E704 */
+export async function loadModel(path: string, define: Readonly<Record<string, number>> = {}): Promise<LoadedModel> {
+  const bytes = await readFile(path).catch((cause) => fail('E704', 'model cannot be read', { node: path, found: (cause as NodeJS.ErrnoException).code }, cause));
+  if (bytes.length > MAX_MODEL_BYTES) fail('E206', 'model file too large', { node: path, found: `${bytes.length} bytes`, expected: `at most ${MAX_MODEL_BYTES}` });
+  const name = basename(path).replace(/\.onnx$/i, '');
+  const folder = dirname(path);
+  const imported = importOnnx(bytes, { define, folder, name });
+  return {
+    graph: prepare(imported.graph), annotations: imported.annotations, name, folder, define, bytes,
+    opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
+  };
+}
+
+/** Activation elements of one sample above which statistics use smaller batches. */
+const STATISTICS_ELEMENTS = 2 ** 26;
+
+/**
+ * The same network at a batch size fit for statistics. Falls back to the model's own batch size where it cannot be changed
+ * (constant shapes inside the model).
+ */
+export function statisticsGraph(m: LoadedModel): Graph {
+  const elements = [...m.graph.values.values()].reduce((s, v) => s + elementCount(v.type.shape), 0);
+  const batch = Math.min(32, Math.floor(STATISTICS_ELEMENTS / Math.max(1, elements)));
+  if (batch < 2) return m.graph;
+  const options: ImportOptions = { define: m.define, folder: m.folder, name: m.name, batch };
+  let graph: Graph;
+  try {
+    graph = prepare(importOnnx(m.bytes, options).graph);
+  } catch (e) {
+    if (e instanceof BitloomError) return m.graph;
+    throw e;
+  }
+  return sameSites(graph, m.graph) && graph.inputs.every((i) => valueOf(graph, i).type.shape[0] === batch) ? graph : m.graph;
+}
+
+/** True when both graphs have the same quantisable layers and activations under the same names. */
+function sameSites(a: Graph, b: Graph): boolean {
+  const key = (g: Graph): string => {
+    const q = quantizable(g);
+    return JSON.stringify([q.layers.map((l) => [l.name, l.weight, l.params]), q.groups.map((x) => x.values)]);
+  };
+  return key(a) === key(b);
+}
+
+export const inputSpecs = (g: Graph): InputSpec[] => g.inputs.map((id) => ({ name: valueOf(g, id).name, dtype: valueOf(g, id).type.dtype, shape: valueOf(g, id).type.shape }));
+
+/** Elements of all constants. */
+export const parameterCount = (g: Graph): number => g.nodes.reduce((s, n) => s + (isConst(n) ? n.attrs.data.data.length : 0), 0);

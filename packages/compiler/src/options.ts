@@ -1,0 +1,48 @@
+/** What can be asked for, with defaults: the command line, configuration files and the programmatic API share it. */
+import { RANGE_METHODS } from '@bitloom/calibrate';
+import { preprocessingSchema } from '@bitloom/data';
+import { fail } from '@bitloom/diagnostics';
+import { type Bits, isBits } from '@bitloom/numerics';
+import { z } from 'zod';
+
+export const TARGETS = ['wasm', 'wasm-scalar', 'c'] as const;
+export type TargetName = (typeof TARGETS)[number];
+
+const bits = z.number().int().min(1).max(8).transform((b) => b as Bits);
+
+/** Options of search, all optional. */
+export const searchOptionsSchema = z.strictObject({
+  define: z.record(z.string(), z.number().int().positive()).default({}),
+  calib: z.string().nullable().default(null),
+  preprocessing: preprocessingSchema.default({}),
+  samples: z.number().int().positive().default(1024),
+  precision: z.string().nullable().default(null),
+  budget: z.string().nullable().default(null),
+  strategy: z.string().nullable().default(null),
+  strategyOptions: z.record(z.string(), z.unknown()).default({}),
+  weights: z.array(bits).nonempty().nullable().default(null),
+  activations: z.array(bits).nonempty().nullable().default(null),
+  pin: z.array(z.string()).default([]),
+  freeEnds: z.boolean().default(false),
+  calibration: z.enum(RANGE_METHODS as [string, ...string[]]).transform((m) => m as (typeof RANGE_METHODS)[number]).default('mse'),
+  percentile: z.number().min(50).max(100).default(99.99),
+  symmetric: z.boolean().default(false),
+  biasCorrection: z.boolean().default(true),
+  seed: z.number().int().default(0),
+});
+
+export const compileOptionsSchema = searchOptionsSchema.extend({
+  target: z.array(z.enum(TARGETS)).nonempty().default(['wasm']),
+  assignment: z.string().nullable().default(null),
+});
+
+export type SearchOptions = z.infer<typeof searchOptionsSchema>;
+export type CompileOptions = z.infer<typeof compileOptionsSchema>;
+
+/** `f32`, or `w4a8` as [4, 8]. @throws E101 */
+export function parsePrecision(text: string): 'f32' | readonly [Bits, Bits] {
+  if (text === 'f32') return 'f32';
+  const m = /^w([1-8])a([1-8])$/i.exec(text);
+  const [w, a] = [Number(m?.[1]), Number(m?.[2])];
+  return isBits(w) && isBits(a) ? [w, a] : fail('E101', 'precision does not parse', { found: text, expected: 'f32, or w1a1 … w8a8' });
+}

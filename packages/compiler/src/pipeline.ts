@@ -1,0 +1,71 @@
+/** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
+import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
+import type { DataSource } from '@bitloom/data';
+import { type Graph, type Phase, PHASES, printGraph } from '@bitloom/ir';
+import type { Program } from '@bitloom/kernel-spec';
+import { type BitChoice, type SearchResult, readAssignment, toAssignment } from '@bitloom/search';
+import { applyAssignment, applyCalibration, deadCode, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
+import { type LoadedModel, loadModel } from './model.js';
+import { type CompileOptions, type SearchOptions, parsePrecision } from './options.js';
+import { type Observed, calibrationOptions, observe, search, searchProblem } from './search.js';
+
+export interface Hooks {
+  readonly progress?: Progress;
+  /** Sees the graph after each named step (`--print-ir-after`). */
+  readonly afterPass?: (pass: string, text: () => string) => void;
+  readonly warn?: (message: string) => void;
+  /** Stops once this phase is reached (`--stop-after`). */
+  readonly stopAfter?: Phase;
+}
+
+export interface Compiled {
+  readonly model: LoadedModel;
+  /** In the phase reached: `calibrated`, `float` for f32, or earlier with `stopAfter`. */
+  readonly graph: Graph;
+  /** Null when stopped before lowering. */
+  readonly program: Program | null;
+  readonly search: SearchResult | null;
+  readonly choice: BitChoice | null;
+  readonly observed: Observed | null;
+}
+
+/** Everything up to the Program. @throws any coded error of the steps */
+export async function compileToProgram(path: string, o: CompileOptions, hooks: Hooks = {}, assignment: unknown = null): Promise<Compiled> {
+  const progress = hooks.progress ?? (() => {});
+  const seen = (pass: string, g: Graph): Graph => {
+    hooks.afterPass?.(pass, () => printGraph(g).text);
+    return g;
+  };
+  const reached = (phase: Phase): boolean => hooks.stopAfter !== undefined && PHASES.indexOf(hooks.stopAfter) <= PHASES.indexOf(phase);
+  const model = await loadModel(path, o.define);
+  const stopped = (graph: Graph, rest: Partial<Compiled> = {}): Compiled => ({ model, graph, program: null, search: null, choice: null, observed: null, ...rest });
+
+  seen('simplify', model.graph);
+  if (reached('float')) return stopped(model.graph);
+  if (o.precision !== null && parsePrecision(o.precision) === 'f32') return { ...stopped(model.graph), program: lowerGraph(model.graph) };
+
+  const observed = await observe(model, o, progress);
+  if (observed.synthetic) hooks.warn?.('no --calib data: calibrated on random inputs, accuracy is unknown');
+  const problem = searchProblem(model, o, observed, progress)!;
+  const candidates = seen('candidates', markCandidates(model.graph, problem.problem.weightBits, problem.problem.activationBits));
+  if (reached('candidates')) return stopped(candidates, { observed });
+
+  const found = assignment === null ? await search(problem) : null;
+  const choice = found?.choice ?? readAssignment(problem.problem, assignment);
+  const sites = quantizable(model.graph);
+  const chosen = seen('chosen', applyAssignment(candidates, toAssignment(sites, choice)));
+  if (reached('chosen')) return stopped(chosen, { observed, search: found, choice });
+
+  const graph = seen('calibrated', await calibrated(chosen, model, observed, o, progress));
+  const program = reached('calibrated') ? null : lowerGraph(graph);
+  return { model, graph, program, search: found, choice, observed };
+}
+
+async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed, o: SearchOptions, progress: Progress): Promise<Graph> {
+  const options = calibrationOptions(o);
+  const params = chooseParams(chosen, observed.histograms, options, model.annotations);
+  const biases = options.biasCorrection && !observed.synthetic ? await correctedBiases(observed.graph, params, observed.data, progress) : new Map();
+  return applyCalibration(deadCode(replaceBiases(chosen, biases)), params);
+}
+
+export type { DataSource };

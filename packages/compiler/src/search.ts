@@ -1,0 +1,82 @@
+/** Choosing bits: data, histograms, strategy. */
+import { type CalibrationOptions, type Histogram, type Progress, collectHistograms, observedValues } from '@bitloom/calibrate';
+import { type DataSource, openData, subset, syntheticSource } from '@bitloom/data';
+import { fail } from '@bitloom/diagnostics';
+import type { Graph, ValueId } from '@bitloom/ir';
+import type { Bits } from '@bitloom/numerics';
+import { type SearchProblem, type SearchResult, type SearchStrategy, defaultPins, mergePins, parseBudget, parsePin, uniform } from '@bitloom/search';
+import { mckp } from '@bitloom/search-mckp';
+import { markCandidates, quantizable } from '@bitloom/transforms';
+import { type LoadedModel, inputSpecs, statisticsGraph } from './model.js';
+import { type SearchOptions, parsePrecision } from './options.js';
+
+export const STRATEGIES: ReadonlyMap<string, SearchStrategy> = new Map([uniform, mckp].map((s) => [s.name, s as SearchStrategy]));
+
+export interface Observed {
+  /** Graph at the statistics batch size. */
+  readonly graph: Graph;
+  readonly data: DataSource;
+  /** No data was given: inputs are random. */
+  readonly synthetic: boolean;
+  readonly histograms: ReadonlyMap<ValueId, Histogram>;
+}
+
+const SYNTHETIC_SAMPLES = 64;
+
+export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
+  method: o.calibration, percentile: o.percentile, symmetric: o.symmetric, weights: 'mse', biasCorrection: o.biasCorrection,
+});
+
+/** Runs the calibration data (or random inputs) through the float network. */
+export async function observe(m: LoadedModel, o: SearchOptions, progress: Progress): Promise<Observed> {
+  const graph = statisticsGraph(m);
+  const specs = inputSpecs(graph);
+  const data = o.calib
+    ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed)
+    : syntheticSource(specs, Math.min(o.samples, SYNTHETIC_SAMPLES), o.seed);
+  const histograms = await collectHistograms(graph, observedValues(graph), data, progress);
+  return { graph, data, synthetic: !o.calib, histograms };
+}
+
+/** The problem of a model under the options; null for `--precision f32`. */
+export function searchProblem(m: LoadedModel, o: SearchOptions, seen: Observed, progress: Progress): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
+  const precision = o.precision === null ? null : parsePrecision(o.precision);
+  if (precision === 'f32') return null;
+  if (precision && o.budget) fail('E103', '--precision and --budget exclude each other', { remedy: 'give one of them' });
+  const strategyName = o.strategy ?? (o.budget ? 'mckp' : 'uniform');
+  const strategy = STRATEGIES.get(strategyName) ?? fail('E101', 'unknown strategy', { found: strategyName, expected: [...STRATEGIES.keys()].join(', ') });
+  if (strategyName !== 'uniform' && !o.budget) fail('E103', `strategy ${strategyName} needs a budget`, { remedy: 'add --budget, for example --budget bits=4' });
+  const parsed = strategy.options.safeParse(o.strategyOptions);
+  if (!parsed.success) fail('E101', `bad option of strategy ${strategyName}`, { found: parsed.error.issues[0].message });
+  const weightBits: readonly Bits[] = precision ? [precision[0]] : (o.weights ?? (o.budget ? [2, 3, 4, 5, 6, 7, 8] : [8]));
+  const activationBits: readonly Bits[] = precision ? [precision[1]] : (o.activations ?? [8]);
+  const { layers, groups } = quantizable(m.graph);
+  const graph = markCandidates(seen.graph, weightBits, activationBits);
+  const statistics = quantizable(seen.graph);
+  const pins = mergePins(layers, o.pin.map(parsePin), o.freeEnds ? new Map() : defaultPins(layers));
+  return {
+    strategy,
+    options: parsed.data,
+    problem: {
+      graph,
+      // MACs are those of the graph to compile, values those of the statistics graph.
+      layers: statistics.layers.map((l, i) => ({ ...l, macs: layers[i].macs })),
+      groups: statistics.groups.map((a) => ({ ...a, layers: a.layers.map((l) => ({ ...l, macs: layers.find((d) => d.name === l.name)!.macs })) })),
+      weightBits: ascending(weightBits),
+      activationBits: ascending(activationBits),
+      pins,
+      budget: o.budget ? parseBudget(o.budget, m.graph, layers) : null,
+      data: seen.data,
+      histograms: seen.histograms,
+      calibration: calibrationOptions(o),
+      seed: o.seed,
+      progress,
+    },
+  };
+}
+
+const ascending = (bits: readonly Bits[]): readonly Bits[] => [...new Set(bits)].sort((a, b) => a - b);
+
+export async function search(s: NonNullable<ReturnType<typeof searchProblem>>): Promise<SearchResult> {
+  return s.strategy.search(s.problem, s.options);
+}
