@@ -1,0 +1,358 @@
+/** Prints nests and scalar functions as C99. The semantics are those at the top of nest.ts of @bitloom/kernel-spec. */
+import { type BinaryOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, checkNest } from '@bitloom/kernel-spec';
+import type { DType } from '@bitloom/tensor';
+import { C_SCALAR, C_TYPE, floatLiteral, identifier, intLiteral } from './c-text.js';
+
+/** Closed interval of the values an i32 expression can take. */
+interface Range {
+  readonly lo: number;
+  readonly hi: number;
+}
+const FULL: Range = { lo: -2147483648, hi: 2147483647 };
+const LOAD_RANGE: Partial<Readonly<Record<DType, Range>>> = {
+  u8: { lo: 0, hi: 255 }, bool: { lo: 0, hi: 255 }, i8: { lo: -128, hi: 127 }, u16: { lo: 0, hi: 65535 }, i16: { lo: -32768, hi: 32767 },
+};
+const span = (...v: number[]): Range => ({ lo: Math.min(...v), hi: Math.max(...v) });
+const fits = (r: Range): boolean => r.lo >= FULL.lo && r.hi <= FULL.hi;
+
+const COMPARE = { lt: '<', le: '<=', gt: '>', ge: '>=', eq: '==', ne: '!=' } as const;
+const ARITHMETIC: Partial<Readonly<Record<BinaryOp, string>>> = { add: '+', sub: '-', mul: '*', div: '/', rem: '%' };
+const BITWISE: Partial<Readonly<Record<BinaryOp, string>>> = { and: '&', or: '|', xor: '^' };
+
+/** Drops one pair of parentheses around a whole expression. */
+function bare(text: string): string {
+  if (!text.startsWith('(')) return text;
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    if (text[i] === '(') depth++;
+    else if (text[i] === ')' && --depth === 0) return i === text.length - 1 ? text.slice(1, -1) : text;
+  }
+  return text;
+}
+
+const childrenOf = (x: Expr): readonly Expr[] => {
+  switch (x.k) {
+    case 'load': return [x.at];
+    case 'un':
+    case 'cast': return [x.x];
+    case 'bin':
+    case 'cmp': return [x.a, x.b];
+    case 'sel': return [x.c, x.a, x.b];
+    case 'call': return x.args;
+    default: return [];
+  }
+};
+
+class Printer {
+  private readonly ranges = new WeakMap<Expr, Range>();
+  private readonly known = new Map<string, Range>();
+  private readonly names = new Map<string, string>();
+  private shared = new Map<Expr, string>();
+  private temporaries = 0;
+  readonly lines: string[] = [];
+  /** Operands that are loaded or stored, and stored. */
+  readonly used = new Set<number>();
+  readonly stored = new Set<number>();
+
+  constructor(
+    private readonly operands: readonly NestOperand[],
+    private readonly assigned: ReadonlySet<string>,
+    private readonly read: ReadonlySet<string>,
+  ) {}
+
+  /** Distinct from operands (p0 …), shared subexpressions (s0 …) and functions. */
+  name(name: string): string {
+    let id = this.names.get(name);
+    if (!id) {
+      id = identifier(name);
+      if (/^[ps]\d+$/.test(id) || id.startsWith('bl_')) id = `v_${id}`;
+      while ([...this.names.values()].includes(id)) id += '_';
+      this.names.set(name, id);
+    }
+    return id;
+  }
+
+  private range(x: Expr): Range {
+    const cached = this.ranges.get(x);
+    if (cached) return cached;
+    const r = this.computeRange(x);
+    const safe = fits(r) ? r : FULL;
+    this.ranges.set(x, safe);
+    return safe;
+  }
+
+  /** Of the exact result; the caller widens what does not fit i32 to everything. */
+  private computeRange(x: Expr): Range {
+    if (x.t !== 'i32') return FULL;
+    switch (x.k) {
+      case 'const':
+        return span(Number(x.v));
+      case 'var':
+        return this.known.get(x.name) ?? FULL;
+      case 'load':
+        return LOAD_RANGE[this.operands[x.buf].dtype] ?? FULL;
+      case 'cmp':
+        return span(0, 1);
+      case 'sel':
+        return span(this.range(x.a).lo, this.range(x.a).hi, this.range(x.b).lo, this.range(x.b).hi);
+      case 'bin': {
+        const [a, b] = [this.range(x.a), this.range(x.b)];
+        switch (x.op) {
+          case 'add': return { lo: a.lo + b.lo, hi: a.hi + b.hi };
+          case 'sub': return { lo: a.lo - b.hi, hi: a.hi - b.lo };
+          case 'mul': return span(a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi);
+          case 'div': return b.lo > 0 ? span(...[a.lo, a.hi].flatMap((p) => [Math.trunc(p / b.lo), Math.trunc(p / b.hi)])) : FULL;
+          case 'rem': return b.lo > 0 ? { lo: a.lo < 0 ? -(b.hi - 1) : 0, hi: a.hi > 0 ? Math.min(a.hi, b.hi - 1) : 0 } : FULL;
+          case 'min':
+          case 'pmin': return { lo: Math.min(a.lo, b.lo), hi: Math.min(a.hi, b.hi) };
+          case 'max':
+          case 'pmax': return { lo: Math.max(a.lo, b.lo), hi: Math.max(a.hi, b.hi) };
+          case 'and': return a.lo >= 0 && b.lo >= 0 ? { lo: 0, hi: Math.min(a.hi, b.hi) } : FULL;
+          case 'shr': return b.lo === b.hi ? { lo: a.lo >> b.lo, hi: a.hi >> b.lo } : FULL;
+          default: return FULL;
+        }
+      }
+      default:
+        return FULL;
+    }
+  }
+
+  /** Text that can be an operand of anything. */
+  expr(x: Expr): string {
+    const name = this.shared.get(x);
+    if (name) return name;
+    switch (x.k) {
+      case 'const':
+        return x.t === 'f32' || x.t === 'f64' ? floatLiteral(Number(x.v), x.t) : intLiteral(x.v, x.t);
+      case 'var':
+        return this.name(x.name);
+      case 'load': {
+        this.used.add(x.buf);
+        const element = `p${x.buf}[${bare(this.expr(x.at))}]`;
+        const { dtype } = this.operands[x.buf];
+        return dtype === 'u32' || dtype === 'u64' ? `(int64_t)${element}` : element;
+      }
+      case 'un':
+        return this.unary(x.op, x.x);
+      case 'bin':
+        return this.binary(x.op, x.t, x.a, x.b);
+      case 'cmp':
+        return `(${this.expr(x.a)} ${COMPARE[x.op]} ${this.expr(x.b)})`;
+      case 'cast': {
+        const [to, from, inner] = [x.t, x.x.t, this.expr(x.x)];
+        if (to === from) return inner;
+        const truncating = (to === 'i32' || to === 'i64') && (from === 'f32' || from === 'f64');
+        if (truncating) return `bl_${to}_${from}(${bare(inner)})`;
+        return to === 'i32' ? `(int32_t)(uint32_t)${inner}` : `(${C_SCALAR[to]})${inner}`;
+      }
+      case 'sel':
+        return `(${this.expr(x.c)} ? ${this.expr(x.a)} : ${this.expr(x.b)})`;
+      case 'call':
+        return `bl_fn_${x.fn}(${x.args.map((a) => bare(this.expr(a))).join(', ')})`;
+    }
+  }
+
+  private unary(op: (Expr & { k: 'un' })['op'], x: Expr): string {
+    const inner = this.expr(x);
+    const int = x.t === 'i32' || x.t === 'i64';
+    if (op === 'neg') {
+      if (!int) return `(-${inner})`;
+      const u = x.t === 'i32' ? 'uint32_t' : 'uint64_t';
+      return `(${C_SCALAR[x.t]})(0u - (${u})${inner})`;
+    }
+    const arg = bare(inner);
+    if (op === 'sqrt') return x.t === 'f32' ? `sqrtf(${arg})` : `sqrt(${arg})`;
+    if (op === 'frombits') return x.t === 'i32' ? `bl_from_f32((uint32_t)${inner})` : `bl_from_f64((uint64_t)${inner})`;
+    return `bl_${op}_${x.t}(${arg})`;
+  }
+
+  private binary(op: BinaryOp, t: Scalar, xa: Expr, xb: Expr): string {
+    const [a, b] = [this.expr(xa), this.expr(xb)];
+    if (t === 'f32' || t === 'f64') {
+      if (op in ARITHMETIC) return `(${C_SCALAR[t]})(${a} ${ARITHMETIC[op]} ${b})`;
+      return `bl_${op}_${t}(${bare(a)}, ${bare(b)})`;
+    }
+    if (op in BITWISE) return `(${a} ${BITWISE[op]} ${b})`;
+    const c = C_SCALAR[t];
+    const u = t === 'i32' ? 'uint32_t' : 'uint64_t';
+    const width = t === 'i32' ? 32 : 64;
+    switch (op) {
+      case 'add':
+      case 'sub':
+      case 'mul': {
+        const [ra, rb] = [this.range(xa), this.range(xb)];
+        const exact = op === 'add' ? { lo: ra.lo + rb.lo, hi: ra.hi + rb.hi }
+          : op === 'sub' ? { lo: ra.lo - rb.hi, hi: ra.hi - rb.lo }
+          : span(ra.lo * rb.lo, ra.lo * rb.hi, ra.hi * rb.lo, ra.hi * rb.hi);
+        if (t === 'i32' && fits(exact)) return `(${a} ${ARITHMETIC[op]} ${b})`;
+        return `(${c})((${u})${a} ${ARITHMETIC[op]} (${u})${b})`;
+      }
+      case 'div':
+      case 'rem': {
+        const plain = xb.k === 'const' ? Number(xb.v) !== 0 && Number(xb.v) !== -1 : t === 'i32' && this.range(xb).lo > 0;
+        return plain ? `(${a} ${ARITHMETIC[op]} ${b})` : `bl_${op}_${t}(${bare(a)}, ${bare(b)})`;
+      }
+      case 'min':
+      case 'pmin':
+        return `bl_min_${t}(${bare(a)}, ${bare(b)})`;
+      case 'max':
+      case 'pmax':
+        return `bl_max_${t}(${bare(a)}, ${bare(b)})`;
+      default: {
+        const count = xb.k === 'const' ? `${Number(BigInt(xb.v) & BigInt(width - 1))}` : `((${u})${b} & ${width - 1}u)`;
+        if (op === 'shl') return `(${c})((${u})${a} << ${count})`;
+        if (op === 'ushr') return `(${c})((${u})${a} >> ${count})`;
+        return `bl_shr_${t}(${bare(a)}, ${xb.k === 'const' ? count : `(unsigned)${count}`})`;
+      }
+    }
+  }
+
+  /** Emits a constant for every subexpression object that occurs more than once in the statement, so that text stays linear in the DAG. */
+  share(roots: readonly Expr[], indent: string): void {
+    this.shared = new Map();
+    const seen = new Set<Expr>();
+    const twice = new Set<Expr>();
+    const order: Expr[] = [];
+    const visit = (x: Expr): void => {
+      if (x.k === 'const' || x.k === 'var') return;
+      if (seen.has(x)) {
+        twice.add(x);
+        return;
+      }
+      seen.add(x);
+      childrenOf(x).forEach(visit);
+      order.push(x);
+    };
+    roots.forEach(visit);
+    for (const x of order) {
+      if (!twice.has(x)) continue;
+      const name = `s${this.temporaries++}`;
+      this.lines.push(`${indent}const ${C_SCALAR[x.t]} ${name} = ${bare(this.expr(x))};`);
+      this.shared.set(x, name);
+    }
+  }
+
+  block(body: readonly Stmt[], indent: string): void {
+    for (const s of body) this.stmt(s, indent);
+  }
+
+  private stmt(s: Stmt, indent: string): void {
+    const line = (text: string): void => void this.lines.push(indent + text);
+    switch (s.s) {
+      case 'for': {
+        this.share([s.n], indent);
+        const v = this.name(s.v);
+        if (!this.assigned.has(s.v)) this.known.set(s.v, { lo: 0, hi: Math.max(0, this.range(s.n).hi - 1) });
+        const n = bare(this.expr(s.n));
+        if (s.n.k === 'const' || (s.n.k === 'var' && !this.assigned.has(s.n.name))) line(`for (int32_t ${v} = 0; ${v} < ${n}; ${v}++) {`);
+        else line(`for (int32_t ${v} = 0, ${v}_end = ${n}; ${v} < ${v}_end; ${v}++) {`);
+        this.block(s.body, `${indent}  `);
+        line('}');
+        break;
+      }
+      case 'let':
+      case 'set': {
+        // What is never read has no effect, and would be warned about.
+        if (!this.read.has(s.name)) break;
+        this.share([s.x], indent);
+        const text = `${this.name(s.name)} = ${bare(this.expr(s.x))};`;
+        if (s.s === 'let' && !this.assigned.has(s.name) && s.x.t === 'i32') this.known.set(s.name, this.range(s.x));
+        line(s.s === 'set' ? text : `${this.assigned.has(s.name) ? '' : 'const '}${C_SCALAR[s.x.t]} ${text}`);
+        break;
+      }
+      case 'store': {
+        this.used.add(s.buf);
+        this.stored.add(s.buf);
+        this.share([s.at, s.x], indent);
+        const { dtype } = this.operands[s.buf];
+        const value = this.expr(s.x);
+        const plain = dtype === 'f32' || dtype === 'f64' || dtype === 'i32' || dtype === 'i64';
+        line(`p${s.buf}[${bare(this.expr(s.at))}] = ${plain ? bare(value) : `(${C_TYPE[dtype]})${value}`};`);
+        break;
+      }
+      case 'if': {
+        this.share([s.c], indent);
+        line(`if (${bare(this.expr(s.c))}) {`);
+        this.block(s.then, `${indent}  `);
+        if (s.else.length) {
+          line('} else {');
+          this.block(s.else, `${indent}  `);
+        }
+        line('}');
+        break;
+      }
+    }
+  }
+}
+
+/** Names that occur in `set`, and names whose value is used. */
+function nameUse(body: readonly Stmt[]): { assigned: Set<string>; read: Set<string> } {
+  const assigned = new Set<string>();
+  const read = new Set<string>();
+  const seen = new Set<Expr>();
+  const visit = (x: Expr): void => {
+    if (seen.has(x)) return;
+    seen.add(x);
+    if (x.k === 'var') read.add(x.name);
+    childrenOf(x).forEach(visit);
+  };
+  const block = (b: readonly Stmt[]): void => {
+    for (const s of b) {
+      if (s.s === 'for') visit(s.n);
+      if (s.s === 'if') visit(s.c);
+      if (s.s === 'let' || s.s === 'set' || s.s === 'store') visit(s.x);
+      if (s.s === 'store') visit(s.at);
+      if (s.s === 'set') assigned.add(s.name);
+      if (s.s === 'for') block(s.body);
+      if (s.s === 'if') [s.then, s.else].forEach(block);
+    }
+  };
+  block(body);
+  return { assigned, read };
+}
+
+export interface PrintedNest {
+  /** The whole function, named `name`. */
+  readonly code: string;
+  /** Per operand: whether it is stored to; others are passed as pointers to const. */
+  readonly stored: readonly boolean[];
+}
+
+/**
+ * A nest as `static void name(operands…)`. Text is equal for equal nests and names.
+ * @throws E901 when the nest is malformed
+ */
+export function printNest(nest: Nest, name: string): PrintedNest {
+  checkNest(nest);
+  const { assigned, read } = nameUse(nest.body);
+  const p = new Printer(nest.operands, assigned, read);
+  p.block(nest.body, '  ');
+  const stored = nest.operands.map((_, i) => p.stored.has(i));
+  const params = nest.operands.map((o, i) => `${stored[i] ? '' : 'const '}${C_TYPE[o.dtype]} *restrict p${i}`);
+  const unused = nest.operands.flatMap((_, i) => (p.used.has(i) ? [] : [`  (void)p${i};`]));
+  const code = [`static void ${name}(${params.join(', ') || 'void'})`, '{', ...unused, ...p.lines, '}'].join('\n');
+  return { code, stored };
+}
+
+/** SCALAR_FUNCTIONS that `text` calls (`bl_fn_…`), and those that they call, as static functions in dependency order. */
+export function scalarFunctionCode(text: string): string {
+  const done = new Map<string, string>();
+  const add = (name: string): void => {
+    if (done.has(name)) return;
+    const f = SCALAR_FUNCTIONS[name];
+    const body: Stmt[] = f.lets.map((l) => ({ s: 'let', name: l.name, x: l.x }));
+    const { read } = nameUse([...body, { s: 'let', name: '', x: f.result }]);
+    const p = new Printer([], new Set(), read);
+    const params = f.params.map((v) => `float ${p.name(v)}`).join(', ');
+    p.block(body, '  ');
+    p.share([f.result], '  ');
+    const result = bare(p.expr(f.result));
+    const code = [`static inline float bl_fn_${name}(${params})`, '{', ...p.lines, `  return ${result};`, '}'].join('\n');
+    callsIn(code).filter((c) => c !== name).forEach(add);
+    done.set(name, code);
+  };
+  callsIn(text).forEach(add);
+  return [...done.values()].map((c) => `${c}\n\n`).join('');
+}
+
+const callsIn = (text: string): string[] => [...new Set([...text.matchAll(/\bbl_fn_(\w+)\(/g)].map((m) => m[1]))];

@@ -1,0 +1,258 @@
+/** The convolution kernels of the C backend: when each applies, what it costs, and how its template is filled. */
+import { readFileSync } from 'node:fs';
+import { type KernelVariant, compileTemplate } from '@bitloom/codegen';
+import { fail } from '@bitloom/diagnostics';
+import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { type Bits, toBits, weightAlpha, weightBeta } from '@bitloom/numerics';
+
+/** A variant whose code is a template. Calls of one symbol share the rendered function. */
+export interface CVariant extends KernelVariant {
+  /** The C function named `symbol(p)`. */
+  render(p: ConvParams): string;
+  /** Parts of common.c.hbs that the function needs. */
+  readonly needs: readonly CommonPart[];
+  /** Parameters after the geometry and the input. */
+  readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch';
+}
+
+export type CommonPart = 'simd' | 'gather' | 'popcount' | 'unpack' | 'dot';
+
+const template = <V extends object>(file: string): ((view: V) => string) => {
+  let render: ((view: V) => string) | null = null;
+  return (view) => (render ??= compileTemplate<V>(readFileSync(new URL(`../templates/${file}`, import.meta.url), 'utf8')))(view);
+};
+
+const up64 = (n: number): number => Math.ceil(n / 64) * 64;
+const positionsOf = (p: ConvParams): number => p.batch * p.outH * p.outW;
+const upto = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+interface IntBits {
+  readonly w: Bits;
+  readonly a: Bits;
+}
+/** @throws E502 for widths outside 1…8, E901 for bounds that are no codes */
+function intBits(p: ConvParams): IntBits {
+  const bits = { w: toBits(p.weightBits ?? 0), a: toBits(p.activationBits ?? 0) };
+  if (p.output === 'codes' && !(p.lo >= 0 && p.hi <= 255 && p.lo <= p.hi)) fail('E901', 'bounds of codes outside 0 … 255', { found: `${p.lo} … ${p.hi}` });
+  return bits;
+}
+const resultOf = (p: ConvParams): { readonly type: string; readonly epilogue: string } =>
+  p.output === 'codes' ? { type: 'uint8_t', epilogue: 'bl_code' } : { type: 'float', epilogue: 'bl_scaled' };
+const suffix = (p: ConvParams): string => (p.output === 'codes' ? 'u8' : 'f32');
+
+// ---- common code
+
+interface CommonView {
+  simd: boolean;
+  gather: boolean;
+  popcount: boolean;
+  unpack: boolean;
+  scaled: boolean;
+  codes: boolean;
+}
+const renderCommon = template<CommonView>('common.c.hbs');
+
+interface Sum {
+  readonly name: string;
+  readonly pixel: number;
+  readonly channel: number;
+}
+interface Tile {
+  readonly tile: number;
+  readonly channels: number[];
+  readonly sums: Sum[];
+  readonly pixels: { readonly pixel: number; readonly sums: Sum[] }[];
+}
+function tileView(tile: number): Tile {
+  const pixels = upto(tile).map((pixel) => ({ pixel, sums: upto(4).map((channel) => ({ name: `s${pixel}_${channel}`, pixel, channel })) }));
+  return { tile, channels: upto(4), sums: pixels.flatMap((p) => p.sums), pixels };
+}
+const renderDot = template<{ tiles: Tile[] }>('int8_dot.c.hbs');
+
+/** Types and functions shared by the kernels of the given calls; empty without any. */
+export function commonCode(uses: readonly { readonly variant: CVariant; readonly params: ConvParams }[]): string {
+  if (!uses.length) return '';
+  const needs = new Set(uses.flatMap((u) => u.variant.needs));
+  const codes = uses.some((u) => u.params.output === 'codes');
+  const common = renderCommon({
+    simd: needs.has('simd'),
+    gather: needs.has('gather'),
+    popcount: needs.has('popcount'),
+    unpack: uses.some((u) => u.variant.needs.includes('unpack') && u.params.weightBits !== 8),
+    scaled: uses.some((u) => u.params.kind === 'int'),
+    codes,
+  });
+  return needs.has('dot') ? common + renderDot({ tiles: [tileView(1), tileView(INT8_TILE)] }) : common;
+}
+
+// ---- bit-serial
+
+interface BitserialView extends IntBits {
+  symbol: string;
+  type: string;
+  epilogue: string;
+  alpha: number;
+  beta: number;
+  tile: number;
+  scratchPlanes: number;
+  pixels: number[];
+  weightBits: number[];
+  sums: { name: string }[];
+  steps: { x: string; plane: number; products: { sum: string; total: string; w: string; x: string; shift: number }[] }[];
+  totals: { pixel: number; avx512: string; avx2: string }[];
+}
+const renderBitserial = template<BitserialView>('bitserial.c.hbs');
+
+/** Output positions side by side: as many as leave their sums (one per power of two) in registers. */
+const bitserialTile = ({ w, a }: IntBits): number => (w + a <= 5 ? 4 : w + a <= 9 ? 2 : 1);
+const planeBytes = (k: number): number => up64(Math.ceil(k / 8));
+
+function bitserialView(symbol: string, p: ConvParams): BitserialView {
+  const bits = intBits(p);
+  const tile = bitserialTile(bits);
+  const powers = upto(bits.w + bits.a - 1);
+  /** Σ 2^s·sum_s, by the instructions that add and shift 64-bit lanes. */
+  const total = (pixel: number, isa: string): string =>
+    powers.slice(1).reduce((sum, s) => `${isa}_add_epi64(${sum}, ${isa}_slli_epi64(s${pixel}_${s}, ${s}))`, `s${pixel}_0`);
+  return {
+    symbol, ...bits, ...resultOf(p), tile,
+    alpha: weightAlpha(bits.w),
+    beta: weightBeta(bits.w),
+    scratchPlanes: 8 + tile * bits.a,
+    pixels: upto(tile),
+    weightBits: upto(bits.w),
+    sums: upto(tile).flatMap((t) => powers.map((s) => ({ name: `s${t}_${s}` }))),
+    steps: upto(tile).flatMap((t) => upto(bits.a).map((j) => ({
+      x: `x${t}_${j}`,
+      plane: t * bits.a + j,
+      products: upto(bits.w).map((i) => ({ sum: `s${t}_${i + j}`, total: `p${t}`, w: `w${i}`, x: `x${t}_${j}`, shift: i + j })),
+    }))),
+    totals: upto(tile).map((pixel) => ({ pixel, avx512: total(pixel, '_mm512'), avx2: total(pixel, '_mm256') })),
+  };
+}
+
+const bitserialSymbol = (p: ConvParams): string => `bitserial_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
+const bitserial: CVariant = {
+  name: 'bitserial', kernel: 'bitserial', isa: 'c99', signature: 'int', needs: ['simd', 'gather', 'popcount'],
+  accepts: (p) => p.kind === 'int',
+  packing: () => 'planes',
+  scratch: (p) => planeBytes(convK(p)) * (8 + bitserialTile(intBits(p)) * intBits(p).a),
+  symbol: bitserialSymbol,
+  cost: (p) => {
+    const { w, a } = intBits(p);
+    const k = convK(p);
+    const vectors = Math.ceil(k / 512);
+    return positionsOf(p) * (p.groups * (GATHER_NS + k * GATHER_BYTE_NS + a * Math.ceil(k / 64) * 0.5) + p.outC * (6 + w * a * vectors * 0.5));
+  },
+  render: (p) => renderBitserial(bitserialView(bitserialSymbol(p), p)),
+};
+
+// ---- int8
+
+const INT8_TILE = 2;
+const GATHER_NS = 10;
+const GATHER_BYTE_NS = 0.03;
+const UNPACK_NS = 0.06;
+
+interface Int8View {
+  symbol: string;
+  w: Bits;
+  type: string;
+  epilogue: string;
+  tile: number;
+  planes: boolean;
+  columns: string;
+}
+const renderInt8 = template<Int8View>('int8.c.hbs');
+const int8Symbol = (p: ConvParams): string => `int8_w${p.weightBits}_${suffix(p)}`;
+const weightsPacking = (p: ConvParams): 'bytes' | 'planes' => (p.weightBits === 8 ? 'bytes' : 'planes');
+const unpackNs = (p: ConvParams): number => (p.weightBits === 8 ? 0 : p.outC * convK(p) * p.weightBits! * UNPACK_NS);
+
+const int8: CVariant = {
+  name: 'int8', kernel: 'int8', isa: 'c99', signature: 'int', needs: ['simd', 'gather', 'unpack', 'dot'],
+  accepts: (p) => p.kind === 'int',
+  packing: weightsPacking,
+  scratch: (p) => INT8_TILE * up64(convK(p)) + (p.weightBits === 8 ? 0 : p.outC * convK(p) + 64),
+  symbol: int8Symbol,
+  cost: (p) => {
+    const k = convK(p);
+    const blocks = p.groups * Math.ceil(p.outC / p.groups / 4);
+    return unpackNs(p) + positionsOf(p) * (p.groups * (GATHER_NS + k * GATHER_BYTE_NS) + blocks * (12 + Math.ceil(k / 64) * 1.5));
+  },
+  render: (p) => renderInt8({
+    symbol: int8Symbol(p), w: intBits(p).w, ...resultOf(p), tile: INT8_TILE, planes: p.weightBits !== 8,
+    columns: upto(INT8_TILE).map((t) => (t === 0 ? 'scratch' : `scratch + ${t === 1 ? '' : `${t} * `}stride`)).join(', '),
+  }),
+};
+
+// ---- depthwise, integer and f32
+
+interface DepthwiseView {
+  symbol: string;
+  float: boolean;
+  planes: boolean;
+  w: number;
+  xType: string;
+  wType: string;
+  wStored: string;
+  accType: string;
+  type: string;
+  epilogue: string;
+}
+const renderDepthwise = template<DepthwiseView>('depthwise.c.hbs');
+const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;
+const depthwiseNs = (p: ConvParams): number => positionsOf(p) * (10 + p.kH * p.kW * (5 + p.inC * 0.1) + p.inC * 0.5);
+const depthwiseSymbol = (p: ConvParams): string => `depthwise_w${p.weightBits}_${suffix(p)}`;
+
+const depthwise: CVariant = {
+  name: 'depthwise', kernel: 'depthwise', isa: 'c99', signature: 'depthwise', needs: ['unpack'],
+  accepts: (p) => p.kind === 'int' && isDepthwise(p),
+  packing: weightsPacking,
+  scratch: (p) => p.inC * p.kH * p.kW * (p.weightBits === 8 ? 1 : 2) + 64,
+  symbol: depthwiseSymbol,
+  cost: (p) => unpackNs(p) + depthwiseNs(p),
+  render: (p) => renderDepthwise({
+    symbol: depthwiseSymbol(p), float: false, planes: p.weightBits !== 8, w: intBits(p).w,
+    xType: 'uint8_t', wType: 'int8_t', wStored: 'uint8_t', accType: 'int32_t', ...resultOf(p),
+  }),
+};
+
+const f32Depthwise: CVariant = {
+  name: 'f32_depthwise', kernel: 'depthwise', isa: 'c99', signature: 'f32-scratch', needs: [],
+  accepts: (p) => p.kind === 'f32' && isDepthwise(p),
+  packing: () => 'f32',
+  scratch: (p) => p.inC * p.kH * p.kW * 4,
+  symbol: () => 'depthwise_f32',
+  cost: depthwiseNs,
+  render: () => renderDepthwise({
+    symbol: 'depthwise_f32', float: true, planes: false, w: 32, xType: 'float', wType: 'float', wStored: 'float', accType: 'float', type: 'float', epilogue: '',
+  }),
+};
+
+// ---- f32
+
+const PANEL_TILE = 8;
+const renderPanel4 = template<{ symbol: string; tile: number; tiles: Tile[] }>('f32_panel4.c.hbs');
+const f32Panel4: CVariant = {
+  name: 'f32_panel4', kernel: 'f32', isa: 'c99', signature: 'f32', needs: [],
+  accepts: (p) => p.kind === 'f32' && (p.groups === 1 || (p.outC / p.groups) % 4 === 0),
+  packing: () => 'panel4',
+  scratch: () => 0,
+  symbol: () => 'f32_panel4',
+  cost: (p) => positionsOf(p) * (10 + Math.ceil(p.outC / 4) * (10 + convK(p) * 0.4)),
+  render: () => renderPanel4({ symbol: 'f32_panel4', tile: PANEL_TILE, tiles: [tileView(1), tileView(PANEL_TILE)] }),
+};
+
+const renderF32 = template<{ symbol: string }>('f32.c.hbs');
+const f32: CVariant = {
+  name: 'f32', kernel: 'f32', isa: 'c99', signature: 'f32', needs: [],
+  accepts: (p) => p.kind === 'f32',
+  packing: () => 'f32',
+  scratch: () => 0,
+  symbol: () => 'f32_direct',
+  cost: (p) => positionsOf(p) * p.outC * (5 + convK(p) * 1.2),
+  render: () => renderF32({ symbol: 'f32_direct' }),
+};
+
+/** Every kernel of the C backend; `bitserial`, `int8` and `f32` accept all parameters of their kind. */
+export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, bitserial, f32Depthwise, f32Panel4, f32];
