@@ -125,10 +125,12 @@ describe('conv on integers', () => {
       family: 'conv',
       params: { kind: 'int', weightBits: 5, activationBits: 8, xZero: 117, output: 'codes', lo: 0, hi: 255, inH: 4, inW: 6, outH: 4, outW: 4, kH: 1, kW: 3 },
     });
-    const [, weight, , offset] = lowering.args as { data: Int8Array; dtype: string; shape: number[] }[];
-    expect([weight.dtype, weight.shape]).toEqual(['i8', [2, 1, 3, 2]]);
-    expect([...weight.data]).toEqual([1, 4, 2, 5, 3, 6, 7, 10, 8, 11, 9, 12]);
-    expect([...offset.data]).toEqual([101, 101]);
+    expect(lowering.args).toEqual([
+      0,
+      { name: 'weight', dtype: 'i8', shape: [2, 1, 3, 2], data: Int8Array.of(1, 4, 2, 5, 3, 6, 7, 10, 8, 11, 9, 12) },
+      { name: 'multiplier', dtype: 'f32', shape: [2], data: new Float32Array(2).fill(xq.scale[0] / yq.scale[0]) },
+      { name: 'offset', dtype: 'f32', shape: [2], data: Float32Array.of(101, 101) },
+    ]);
   });
 
   it('refuses float weights and sums beyond 32 bits', () => {

@@ -16,7 +16,7 @@ export interface Tap {
   readonly weight: number;
 }
 
-/** Taps of nonzero weight in increasing order of distance from the left; null: outside the crop, the extrapolation value. */
+/** Per output index its taps of nonzero weight, from left to right; null: outside the crop, where the extrapolation value goes. */
 export type AxisTaps = readonly (readonly Tap[] | null)[];
 
 /** Input coordinate of output index `x`. `size` is the input's, `scaled` = scale·size may differ from the output's `out` by rounding. */
@@ -42,17 +42,18 @@ function coordinate(r: AxisResize, x: number, size: number, out: number, scale: 
   }
 }
 
-/** Keys' cubic kernel with parameter a (Keys 1981, eq. 15 for a = −0.5). */
+/** Keys' cubic kernel with parameter a (Keys 1981, eq. 15 for a = −0.5); exactly 1 at 0 and 0 at other integers. */
 function cubic(distance: number, a: number): number {
   const x = Math.abs(distance);
-  if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  if (Number.isInteger(x)) return x === 0 ? 1 : 0;
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
   return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
 /** Weights of the taps base + 1 − n/2 … base + n/2 around a point at base + ratio, 0 < ratio ≤ 1. */
 function coefficients(r: AxisResize, ratio: number, scale: number): number[] {
   if (r.mode === 'nearest') {
-    const up = ratio === 1 || (r.nearest === 'ceil' || (r.nearest === 'round_prefer_floor' && ratio > 0.5) || (r.nearest === 'round_prefer_ceil' && ratio >= 0.5));
+    const up = ratio === 1 || r.nearest === 'ceil' || (r.nearest === 'round_prefer_floor' && ratio > 0.5) || (r.nearest === 'round_prefer_ceil' && ratio >= 0.5);
     return up ? [0, 1] : [1, 0];
   }
   const kernel = r.mode === 'linear' ? (d: number): number => Math.max(0, 1 - Math.abs(d)) : (d: number): number => cubic(d, r.cubicA);
