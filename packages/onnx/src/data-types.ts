@@ -52,6 +52,9 @@ export const ONNX_TYPES: ReadonlyMap<number, OnnxType> = new Map([
   type(26, 'INT2', 'i8', 2),
 ].map((t) => [t.code, t]));
 
+/** Whether a type has fewer values than the one that holds it, so that the width must be remembered. Half precision does not count. */
+export const isNarrow = (t: OnnxType): boolean => t.bits < (t.float ? 16 : 8);
+
 /** Type by its number in the file. @throws E209 for unknown types and those without a place in the IR. */
 export function onnxType(code: number | null | undefined, node: string): OnnxType & { readonly dtype: DType } {
   const t = ONNX_TYPES.get(code ?? 0);

@@ -22,7 +22,7 @@ export class FoldingBuilder extends GraphBuilder {
   /** Parameters that the model states for float values through QuantizeLinear and DequantizeLinear. */
   readonly annotations = new Map<ValueId, QuantParams>();
   readonly quantized = new Map<ValueId, Quantized>();
-  /** Bit width of values whose ONNX type is narrower than the type that holds them (INT4, UINT4, INT2, UINT2). */
+  /** Bit width of values whose ONNX type is narrower than the type that holds them (INT4, UINT4, INT2, UINT2, FLOAT8*, FLOAT4*). */
   readonly narrow = new Map<ValueId, number>();
   private readonly producer = new Map<ValueId, string>();
   private count = 0;

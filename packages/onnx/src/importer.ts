@@ -6,7 +6,7 @@ import type { Graph, ValueId } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { type Tensor, elementCount, isFloat } from '@bitloom/tensor';
 import { Attributes } from './attributes.js';
-import { ONNX_TYPES, onnxType } from './data-types.js';
+import { ONNX_TYPES, isNarrow, onnxType } from './data-types.js';
 import { FoldingBuilder } from './folding.js';
 import { IMPORTERS } from './import/index.js';
 import { OnnxNode } from './node.js';
@@ -107,7 +107,7 @@ class ModelImport {
       const fixed = this.options.constants?.get(name);
       const type = onnxType(v.type?.tensorType?.elemType, name);
       const id = fixed ? this.b.const(fixed, name) : this.b.input(name, { dtype: type.dtype, shape: shapes.get(name)! });
-      if (type.bits < 8) this.b.narrow.set(id, type.bits);
+      if (isNarrow(type)) this.b.narrow.set(id, type.bits);
       this.names.set(id, name);
       scope.values.set(name, id);
     }
@@ -138,10 +138,11 @@ class ModelImport {
     for (const t of g.sparseInitializer ?? []) add(t.values?.name ?? '', () => readSparse(t, this.options.folder));
     // Every header is checked, used or not, so that a hostile size is refused early.
     for (const t of g.initializer ?? []) elementCount((t.dims ?? []).map(numberOf), t.name ?? '');
-    const narrow = (g.initializer ?? []).filter((t) => (ONNX_TYPES.get(Number(t.dataType ?? 0))?.bits ?? 8) < 8);
-    for (const t of narrow) {
+    for (const t of g.initializer ?? []) {
+      const type = ONNX_TYPES.get(t.dataType ?? 0);
+      if (!type || !isNarrow(type)) continue;
       const id = this.lookup(t.name ?? '', scope);
-      if (id !== null) this.b.narrow.set(id, ONNX_TYPES.get(Number(t.dataType))!.bits);
+      if (id !== null) this.b.narrow.set(id, type.bits);
     }
   }
 
@@ -254,13 +255,14 @@ class ModelImport {
     b.origin = origin;
     const before = b.constantOf.bind(b);
     try {
-      const results = fn
+      const emitted = fn
         ? this.call(fn, inputs, attributes, origin, depth)
-        : [importer!(new OnnxNode(b, op, origin, opset, new Attributes(attributes, origin), inputs, inputNames, outputs, {
+        : importer!(new OnnxNode(b, op, origin, opset, new Attributes(attributes, origin), inputs, inputNames, outputs, {
             inline: (g, label) => this.inline(g, scope, `${origin}/${label}`, opsets, depth, refs, origin),
             readTensor: (p, name) => readTensor(p, name, this.options.folder),
             wanted: (name) => this.wanted.add(name),
-          }))].flat();
+          }));
+      const results = typeof emitted === 'string' ? [emitted] : emitted;
       const missing = outputs.findIndex((o, i) => o !== '' && i >= results.length);
       if (missing >= 0) return lost(`output ${missing} (${outputs[missing]}) is not supported`);
       outputs.forEach((o, i) => {
@@ -311,11 +313,8 @@ function opsetsOf(imports: readonly OperatorSetIdProto[] | null | undefined): Ma
   return new Map((imports ?? []).map((o) => [domainOf(o.domain), numberOf(o.version)]));
 }
 
-interface Dim {
-  /** A number, or the name of a symbol. */
-  readonly size: number | string;
-  readonly named: boolean;
-}
+/** A size, or the name of a symbol. */
+type Dim = number | string;
 
 /** Declared shapes of the inputs that are not initializers. @throws E205, E209. */
 function declaredInputs(g: GraphProto, options: ImportOptions): Map<string, Dim[]> {
@@ -329,9 +328,10 @@ function dimsOf(v: ValueInfoProto): Dim[] {
   if (!t) fail('E209', 'an input is not a tensor', { node: name, expected: 'a dense tensor' });
   if (!t.shape) fail('E205', 'an input has no declared rank', { node: name, remedy: 'export the model with input shapes' });
   return (t.shape.dim ?? []).map((d, axis): Dim => {
+    if (d.dimParam) return d.dimParam;
     const size = numberOf(d.dimValue);
-    if (d.dimParam) return { size: d.dimParam, named: true };
-    return d.dimValue !== null && d.dimValue !== undefined && size > 0 ? { size, named: false } : { size: `${name}_dim_${axis}`, named: false };
+    // A dimension that is not set reads as 0 through the prototype; some exporters write −1 for it.
+    return Object.hasOwn(d, 'dimValue') && size >= 0 ? size : `${name}_dim_${axis}`;
   });
 }
 
@@ -339,17 +339,17 @@ function dimsOf(v: ValueInfoProto): Dim[] {
 function resolveShapes(inputs: ReadonlyMap<string, Dim[]>, options: ImportOptions, widen: boolean): Map<string, number[]> {
   const env = new Map(Object.entries(options.define ?? {}));
   for (const [lead] of inputs.values()) {
-    if (typeof lead?.size !== 'string') continue;
-    if (options.batch !== undefined) env.set(lead.size, options.batch);
-    else if (!env.has(lead.size)) env.set(lead.size, 1);
+    if (typeof lead !== 'string') continue;
+    if (options.batch !== undefined) env.set(lead, options.batch);
+    else if (!env.has(lead)) env.set(lead, 1);
   }
-  const open = [...inputs].flatMap(([name, dims]) => dims.flatMap((d, axis) => (typeof d.size === 'string' && !env.has(d.size) ? [{ symbol: d.size, where: `${name}, axis ${axis}` }] : [])));
+  const open = [...inputs].flatMap(([name, dims]) => dims.flatMap((d, axis) => (typeof d === 'string' && !env.has(d) ? [{ symbol: d, where: `${name}, axis ${axis}` }] : [])));
   if (open.length > 0) {
     const symbols = [...new Set(open.map((o) => o.symbol))];
     fail('E205', `dimension ${symbols.join(', ')} is symbolic`, { node: open[0].where, found: symbols.join(', '), expected: 'static shapes', remedy: symbols.map((s) => `--define ${s}=<size>`).join(' ') });
   }
   return new Map([...inputs].map(([name, dims]) => {
-    const shape = dims.map((d, i) => (typeof d.size === 'string' ? env.get(d.size)! : widen && i === 0 ? options.batch! : d.size));
+    const shape = dims.map((d, i) => (typeof d === 'string' ? env.get(d)! : widen && i === 0 ? options.batch! : d));
     elementCount(shape, name);
     return [name, shape];
   }));
@@ -369,13 +369,13 @@ export function importModel(model: ModelProto, options: ImportOptions, wanted?: 
       for (const name of m.wanted) wanted?.add(name);
     }
   };
-  const fixedLead = [...inputs.values()].every((dims) => dims[0]?.size === 1) && inputs.size > 0;
+  const fixedLead = [...inputs.values()].every((dims) => dims[0] === 1) && inputs.size > 0;
   const result = (options.batch ?? 1) > 1 && fixedLead ? widened(attempt, options.batch!) : attempt(false);
   return {
     ...result,
     opset: opsetsOf(model.opsetImport).get('') ?? 0,
     producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
-    symbols: [...new Set([...inputs.values()].flat().flatMap((d) => (typeof d.size === 'string' ? [d.size] : [])))],
+    symbols: [...new Set([...inputs.values()].flat().flatMap((d) => (typeof d === 'string' ? [d] : [])))],
   };
 }
 

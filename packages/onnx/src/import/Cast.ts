@@ -1,12 +1,12 @@
 import type { ValueId } from '@bitloom/ir';
 import { isFloat } from '@bitloom/tensor';
-import { type OnnxType, onnxType } from '../data-types.js';
+import { type OnnxType, isNarrow, onnxType } from '../data-types.js';
 import type { OnnxImporter, OnnxNode } from '../node.js';
 
 /** A value as another ONNX type. Half precision is kept as f32, unrounded; narrower floats are not kept at all. */
 export function castTo(n: OnnxNode, x: ValueId, type: OnnxType): ValueId {
   const to = onnxType(type.code, n.name);
-  if (to.float && to.bits < 16) n.unsupported(`cast to ${to.name}`);
+  if (to.float && isNarrow(to)) n.unsupported(`cast to ${to.name}`);
   if (to.bits >= 8) return n.cast(x, to.dtype);
   // Narrow integers wrap: the low bits, sign-extended.
   const whole = isFloat(n.b.typeOf(x).dtype) ? n.cast(n.op('clip', [x], { min: -(2 ** 31), max: 2 ** 31 - 1 }), 'i32') : n.cast(x, 'i32');

@@ -1,9 +1,9 @@
-import { ONNX_TYPES } from '../data-types.js';
+import { ONNX_TYPES, isNarrow } from '../data-types.js';
 import type { OnnxImporter } from '../node.js';
 import { castTo } from './Cast.js';
 
 export const CastLike: OnnxImporter = (n) => {
   const bits = n.b.narrow.get(n.x(1));
-  const to = [...ONNX_TYPES.values()].find((t) => t.dtype === n.dtype(1) && !t.float && t.bits === (bits ?? t.bits) && (bits !== undefined || t.bits >= 8));
+  const to = [...ONNX_TYPES.values()].find((t) => t.dtype === n.dtype(1) && (bits === undefined ? !t.float && !isNarrow(t) : t.bits === bits));
   return castTo(n, n.x(0), to!);
 };

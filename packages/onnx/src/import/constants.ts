@@ -1,10 +1,8 @@
 /** Operators whose result is known at import: constants, shapes and what is generated from them. */
-import { allocate, elementCount, getAt, setAt, tensorOf, toNumbers } from '@bitloom/tensor';
-import { onnxType } from '../data-types.js';
-import type { OnnxImporter, OnnxNode } from '../node.js';
 import { compose } from '@bitloom/ops';
-
-const dtypeAttr = (n: OnnxNode, absent: number): ReturnType<typeof onnxType> => onnxType(n.attrs.int('dtype', absent), n.name);
+import { allocate, elementCount, getAt, setAt, tensorOf, toNumbers } from '@bitloom/tensor';
+import { isNarrow, onnxType } from '../data-types.js';
+import type { OnnxImporter } from '../node.js';
 
 export const constants: Readonly<Record<string, OnnxImporter>> = {
   Constant: (n) => {
@@ -12,8 +10,8 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
     const value = n.attrs.tensor('value');
     if (value) {
       const id = n.b.const(n.around.readTensor(value, name), name);
-      const { bits } = onnxType(value.dataType, name);
-      if (bits < 8) n.b.narrow.set(id, bits);
+      const type = onnxType(value.dataType, name);
+      if (isNarrow(type)) n.b.narrow.set(id, type.bits);
       return id;
     }
     const f = n.attrs.float('value_float', null);
@@ -51,7 +49,7 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
   EyeLike: (n) => {
     const [rows, cols] = n.rank(0) === 2 ? n.shape(0) : n.mismatch(`rank ${n.rank(0)}`, 'a matrix');
     const k = n.attrs.int('k', 0);
-    const dtype = n.attrs.has('dtype') ? dtypeAttr(n, 1).dtype : n.dtype(0);
+    const dtype = n.attrs.has('dtype') ? onnxType(n.attrs.int('dtype', 1), n.name).dtype : n.dtype(0);
     const out = allocate(dtype, [rows, cols]);
     for (let i = 0; i < rows; i++) if (i + k >= 0 && i + k < cols) setAt(out, i * cols + i + k, 1);
     return n.b.const(out);

@@ -33,6 +33,7 @@ import { pools } from './pools.js';
 import { Pow } from './Pow.js';
 import { DequantizeLinear, QuantizeLinear } from './QuantizeLinear.js';
 import { Reciprocal } from './Reciprocal.js';
+import { recurrents } from './recurrent.js';
 import { reductions } from './reductions.js';
 import { Reshape } from './Reshape.js';
 import { Resize, Upsample } from './Resize.js';
@@ -49,7 +50,7 @@ import { Unsqueeze } from './Unsqueeze.js';
 import { Where } from './Where.js';
 
 export const IMPORTERS: ReadonlyMap<string, OnnxImporter> = new Map(Object.entries({
-  ...unary, ...binary, ...activations, ...reductions, ...gathers, ...constants, ...normalizations, ...pools,
+  ...unary, ...binary, ...activations, ...reductions, ...gathers, ...constants, ...normalizations, ...pools, ...recurrents,
   ArgMax, ArgMin, BitShift, Cast, CastLike, Clip, Concat, Conv, ConvTranspose, CumSum, DepthToSpace, DequantizeLinear, Dropout, Einsum, Expand,
   Flatten, Gemm, Hardmax, Identity, If, IsInf, LogSoftmax, MatMul, Mean, Mod, OneHot, Pad, Pow, QuantizeLinear, Reciprocal, Reshape, Resize,
   Slice, Softmax, SpaceToDepth, Split, Squeeze, Tile, TopK, Transpose, Trilu, Unsqueeze, Upsample, Where,
