@@ -4,7 +4,7 @@ import { e, type Expr } from '@bitloom/kernel-spec';
 import { type DType, DTYPES, isFloat } from '@bitloom/tensor';
 import { z } from 'zod';
 import { none } from './attrs.js';
-import { div, greater, mul, neg, scalarLike, shift, sumToShape } from './compose.js';
+import { div, greater, mul, neg, scalarLike, shift, sub, sumToShape } from './compose.js';
 import { byScalar, defineOp, type OpDef } from './def.js';
 import { callIn, constantOf, divide, integerPower, lessOrEqual, lessThan, maximum, minimum, remainder, wrapTo } from './integer.js';
 import { type DTypeClass, broadcastAll, expectClass, expectCount, expectSameDType } from './shapes.js';
@@ -110,11 +110,15 @@ export const binaryOps: readonly OpDef[] = [
       const zero = constantOf(t, 0);
       return e.select(e.and(e.ne(r, zero), e.lt(e.xor(r, y), zero)), e.add(r, y), r);
     },
-    gradient: (b, dz, x, y, z) => [dz, neg(b, mul(b, dz, b.add('round', [div(b, b.add('sub', [x, z]), y)])))],
+    gradient: (b, dz, x, y, z) => [dz, neg(b, mul(b, dz, b.add('round', [div(b, sub(b, x, z), y)])))],
   }),
   row({
-    name: 'shift', summary: 'x shifted by y bits, to the right where `right` (sign kept), else to the left', accepts: 'integer', attrs: shiftAttrs,
-    scalar: (x, y, t, { right }) => (!right ? wrapTo(t, e.shl(x, y)) : DTYPES[t].kind === 'uint' ? e.ushr(x, y) : e.shr(x, y)),
+    name: 'shift', summary: 'x shifted by y bits, to the right where `right` (sign kept), else to the left',
+    accepts: 'integer', attrs: shiftAttrs,
+    scalar(x, y, t, { right }) {
+      if (!right) return wrapTo(t, e.shl(x, y));
+      return DTYPES[t].kind === 'uint' ? e.ushr(x, y) : e.shr(x, y);
+    },
     gradient: null,
   }),
   row({ name: 'and', summary: 'conjunction, bitwise for integers', accepts: 'bits', attrs: none, scalar: e.and, gradient: null }),
@@ -122,5 +126,8 @@ export const binaryOps: readonly OpDef[] = [
   row({ name: 'xor', summary: 'exclusive or, bitwise for integers', accepts: 'bits', attrs: none, scalar: e.xor, gradient: null }),
   row({ name: 'equal', summary: 'x = y', accepts: 'any', out: 'bool', attrs: none, scalar: e.eq, gradient: null }),
   row({ name: 'less', summary: 'x < y', accepts: 'numeric', out: 'bool', attrs: none, scalar: (x, y, t) => lessThan(t, x, y), gradient: null }),
-  row({ name: 'less_equal', summary: 'x ≤ y', accepts: 'numeric', out: 'bool', attrs: none, scalar: (x, y, t) => lessOrEqual(t, x, y), gradient: null }),
+  row({
+    name: 'less_equal', summary: 'x ≤ y', accepts: 'numeric', out: 'bool', attrs: none, scalar: (x, y, t) => lessOrEqual(t, x, y),
+    gradient: null,
+  }),
 ];

@@ -7,6 +7,8 @@ export interface Case {
   readonly inputs: readonly Tensor[];
 }
 
+export const title = (c: Case): string => `${c.op} ${JSON.stringify(c.attrs)}`;
+
 const rng = new Rng(3);
 
 /** Distinct values, evenly spaced over [lo, hi] in random order. */
@@ -49,7 +51,8 @@ export const smooth: readonly Case[] = [
   one('reshape', { shape: [4, 18] }), one('reshape', { shape: [3, 2, 3, 4] }), one('reshape', { shape: [1, 72, 1, 1] }),
   one('transpose', { perm: [0, 2, 3, 1] }), one('transpose', { perm: [3, 1, 0, 2] }),
   one('expand', { shape: [2, 3, 4, 3] }, [3, 1, 3]), one('expand', { shape: [3, 2] }, []),
-  one('slice', { starts: [1, 0, 3, 2], steps: [1, 2, -1, -2], sizes: [1, 2, 3, 2] }), one('slice', { starts: [0, 1, 0, 0], steps: [1, 1, 3, 1], sizes: [2, 2, 2, 0] }),
+  one('slice', { starts: [1, 0, 3, 2], steps: [1, 2, -1, -2], sizes: [1, 2, 3, 2] }),
+  one('slice', { starts: [0, 1, 0, 0], steps: [1, 1, 3, 1], sizes: [2, 2, 2, 0] }),
   { op: 'concat', attrs: { axis: 1 }, inputs: [spread([2, 3, 2, 2]), spread([2, 1, 2, 2]), spread([2, 2, 2, 2])] },
   { op: 'concat', attrs: { axis: 0 }, inputs: [spread([2, 3]), spread([1, 3])] },
   one('pad', { pads: [0, 1, 0, 2, 1, 0, 3, 0], mode: 'constant', value: 0.5 }),
@@ -66,7 +69,10 @@ export const smooth: readonly Case[] = [
       op: 'scatter_elements', attrs: { axis: 1, reduction },
       inputs: [spread([3, 4]), index([2, 3], [0, 3, reduction === 'none' ? 1 : 3, -1, 2, 0]), spread([2, 3], -1.9, 2.1)],
     },
-    { op: 'scatter_nd', attrs: { reduction }, inputs: [spread([4, 2, 2]), index([3, 1], [1, 3, reduction === 'none' ? 0 : 1]), spread([3, 2, 2], -1.9, 2.1)] },
+    {
+      op: 'scatter_nd', attrs: { reduction },
+      inputs: [spread([4, 2, 2]), index([3, 1], [1, 3, reduction === 'none' ? 0 : 1]), spread([3, 2, 2], -1.9, 2.1)],
+    },
   ]),
 ];
 

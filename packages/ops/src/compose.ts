@@ -33,8 +33,6 @@ export const castTo = (b: GraphBuilder, x: ValueId, to: DType): ValueId => (b.ty
 
 /** Zeros of `x`'s type. */
 export const zerosLike = (b: GraphBuilder, x: ValueId): ValueId => broadcastTo(b, scalarLike(b, x, 0), b.shapeOf(x));
-/** Ones of `x`'s type. */
-export const onesLike = (b: GraphBuilder, x: ValueId): ValueId => broadcastTo(b, scalarLike(b, x, 1), b.shapeOf(x));
 
 /** x under another shape; x itself where it has it already. */
 export const reshapeTo = (b: GraphBuilder, x: ValueId, shape: readonly number[]): ValueId =>

@@ -19,7 +19,9 @@ export const concat = defineOp<ConcatAttrs>({
     expectSameDType(ins, 'concat', origin);
     expectAxis(axis, ins[0].shape.length, 'concat', origin);
     const rest = (shape: readonly number[]): number[] => shape.map((n, a) => (a === axis ? 0 : n));
-    if (ins.some((t) => !sameShape(rest(t.shape), rest(ins[0].shape)))) mismatch(origin, 'concat', showTypes(ins), `shapes that differ along axis ${axis} only`);
+    if (ins.some((t) => !sameShape(rest(t.shape), rest(ins[0].shape)))) {
+      mismatch(origin, 'concat', showTypes(ins), `shapes that differ along axis ${axis} only`);
+    }
     const total = ins.reduce((n, t) => n + t.shape[axis], 0);
     return [{ dtype: ins[0].dtype, shape: ins[0].shape.map((n, a) => (a === axis ? total : n)) }];
   },

@@ -16,7 +16,9 @@ export const expand = defineOp<ExpandAttrs>({
   attrs,
   infer(ins, { shape }, origin) {
     expectCount(ins, 'expand', origin, 1);
-    if (!sameShape(broadcastShape(ins[0].shape, shape) ?? [], shape)) mismatch(origin, 'expand', showType(ins[0]), `a shape that broadcasts to [${shape.join(',')}]`);
+    if (!sameShape(broadcastShape(ins[0].shape, shape) ?? [], shape)) {
+      mismatch(origin, 'expand', showType(ins[0]), `a shape that broadcasts to [${shape.join(',')}]`);
+    }
     return [{ dtype: ins[0].dtype, shape }];
   },
   gradient: (b, { inputs: [x], cotangents: [dy] }) => [sumToShape(b, dy!, b.shapeOf(x))],

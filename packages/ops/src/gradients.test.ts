@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { tensorOf, toNumbers } from '@bitloom/tensor';
-import { smooth, spread } from './cases.test.util.js';
+import { smooth, spread, title } from './cases.test.util.js';
 import { evaluateGraph } from './evaluate.js';
 import { checkGradient } from './gradients.test.util.js';
 import { createBuilder, getOp, OPS } from './registry.js';
@@ -15,7 +15,7 @@ const NO_GRADIENT: Readonly<Record<string, string>> = {
 const STEPS = ['floor', 'ceil', 'round', 'sign'];
 
 describe('gradients', () => {
-  it.each(smooth.map((c) => [`${c.op} ${JSON.stringify(c.attrs)}`, c] as const))('%s equals finite differences, also differentiated twice', (_, c) => {
+  it.each(smooth.map((c) => [title(c), c] as const))('%s equals finite differences, also differentiated twice', (_, c) => {
     checkGradient((b, xs) => b.addMany(c.op, xs, c.attrs), c.inputs);
   });
 

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import type { TensorType } from '@bitloom/ir';
 import { runNest } from '@bitloom/kernel-spec';
-import { dequantizeValue, type QuantParams, quantizeValue } from '@bitloom/numerics';
+import { dequantize, type QuantParams, quantize } from '@bitloom/numerics';
 import { allocate, elementCount, Rng, rowMajorStrides, type Tensor, tensorOf, type TypedArray, toNumbers } from '@bitloom/tensor';
-import { type Case, discrete, smooth } from './cases.test.util.js';
+import { type Case, discrete, smooth, title } from './cases.test.util.js';
 import { type Operand, plainOperand } from './def.js';
 import { getOp, opTable } from './registry.js';
 
@@ -44,7 +45,11 @@ const withLayout = (o: Operand): Operand => ({ ...o, strides: randomStrides(o.sh
 const outputTypes = (c: Case) => opTable.infer(c.op, c.inputs, c.attrs, '');
 
 describe('lowered nests', () => {
-  it.each([...smooth, ...discrete].map((c) => [`${c.op} ${JSON.stringify(c.attrs)}`, c] as const))('%s gives the same bits in any layout', (_, c) => {
+  const quant = (scale: number, zero: number): QuantParams => ({
+    scheme: { bits: 8, signed: false, axis: null }, scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zero),
+  });
+
+  it.each([...smooth, ...discrete].map((c) => [title(c), c] as const))('%s gives the same bits in any layout', (_, c) => {
     const types = outputTypes(c);
     const expected = getOp(c.op).evaluate(c.inputs, c.attrs, types);
     for (let k = 0; k < 6; k++) {
@@ -53,14 +58,13 @@ describe('lowered nests', () => {
     }
   });
 
-  const quant = (scale: number, zero: number): QuantParams => ({ scheme: { bits: 8, signed: false, axis: null }, scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zero) });
-  const codes = (t: Tensor, q: QuantParams): Tensor => tensorOf('u8', t.shape, toNumbers(t).map((x) => quantizeValue(x, q.scale[0], q.zeroPoint[0], q.scheme)));
-  const real = (t: Tensor, q: QuantParams): Tensor => tensorOf('f32', t.shape, toNumbers(t).map((u) => dequantizeValue(u, q.scale[0], q.zeroPoint[0])));
-  const stored = (t: Tensor, q: QuantParams | null): Operand => (q ? { ...plainOperand({ dtype: 'u8', shape: t.shape }), quant: q } : plainOperand(t));
+  const codes = (t: Tensor, q: QuantParams): Tensor => tensorOf('u8', t.shape, quantize(toNumbers(t), t.shape, q));
+  const real = (t: Tensor, q: QuantParams): Tensor => tensorOf('f32', t.shape, dequantize(toNumbers(t), t.shape, q));
+  const stored = (t: TensorType, q: QuantParams | null): Operand => ({ ...plainOperand({ dtype: q ? 'u8' : t.dtype, shape: t.shape }), quant: q });
 
   /** Reductions of a scatter round to codes at every update, so they are not the rounding of the float result. */
-  const quantisable = [...smooth, ...discrete].filter((c) => c.inputs[0].dtype === 'f32' && !/scatter.*(add|mul|max|min)/.test(c.op + JSON.stringify(c.attrs)));
-  it.each(quantisable.map((c) => [`${c.op} ${JSON.stringify(c.attrs)}`, c] as const))('%s decodes and encodes quantised operands', (_, c) => {
+  const quantisable = [...smooth, ...discrete].filter((c) => c.inputs[0].dtype === 'f32' && !/scatter.*(add|mul|max|min)/.test(title(c)));
+  it.each(quantisable.map((c) => [title(c), c] as const))('%s decodes and encodes quantised operands', (_, c) => {
     const types = outputTypes(c);
     const shared = quant(0.05, 100);
     for (const [qin, qout] of [[shared, shared], [shared, quant(0.031, 90)], [null, shared], [shared, null]] as const) {
@@ -70,16 +74,19 @@ describe('lowered nests', () => {
       const expected = getOp(c.op)
         .evaluate(inputs.map((o) => (o.quant ? real(o.tensor, o.quant) : o.tensor)), c.attrs, types)
         .map((t, i) => (qo[i] ? codes(t, qo[i]) : t));
-      expect(runLowered(c, inputs, types.map((t, i) => withLayout(stored(allocate(t.dtype, t.shape), qo[i]))))).toEqual(expected);
+      expect(runLowered(c, inputs, types.map((t, i) => withLayout(stored(t, qo[i]))))).toEqual(expected);
     }
   });
 
   it('moves codes without arithmetic where both sides are quantised alike', () => {
     const q = quant(0.05, 100);
-    for (const c of smooth.filter((s) => ['reshape', 'transpose', 'expand', 'slice', 'concat', 'pad', 'gather', 'gather_elements', 'gather_nd', 'identity'].includes(s.op))) {
+    const moves = ['reshape', 'transpose', 'expand', 'slice', 'concat', 'pad', 'gather', 'gather_elements', 'gather_nd', 'identity'];
+    for (const c of smooth.filter((s) => moves.includes(s.op))) {
       const types = outputTypes(c);
       const { body } = getOp(c.op).lower({
-        attrs: c.attrs, inputs: c.inputs.map((t) => stored(t, t.dtype === 'f32' ? q : null)), outputs: types.map((t) => stored(allocate(t.dtype, t.shape), q)),
+        attrs: c.attrs,
+        inputs: c.inputs.map((t) => stored(t, t.dtype === 'f32' ? q : null)),
+        outputs: types.map((t) => stored(t, q)),
       });
       expect(JSON.stringify(body, (_, v: unknown) => (typeof v === 'bigint' ? String(v) : v)), c.op).not.toMatch(/"f32"/);
     }

@@ -51,7 +51,10 @@ export function loopsInOrder(b: NestBuilder, v: View, body: (index: Expr[]) => v
 
 /** Index along each axis of row-major position `at`. */
 export function unravel(at: Expr, shape: readonly number[]): Expr[] {
-  return rowMajorStrides(shape).map((s, a) => (shape[a] === 1 ? e.i32(0) : a === 0 ? e.div(at, e.i32(s)) : e.rem(e.div(at, e.i32(s)), e.i32(shape[a]))));
+  return rowMajorStrides(shape).map((s, a) => {
+    const i = e.div(at, e.i32(s));
+    return a === 0 ? i : e.rem(i, e.i32(shape[a]));
+  });
 }
 
 /** Whether a view's physical order is its row-major order (axes of extent 1 may have any stride). */

@@ -91,7 +91,8 @@ describe('elementwise', () => {
     expect(values('mod', [a, b], { fmod: false })).toEqual([1, 2, -2, -1, 0]);
     expect(values('mod', [vec('f32', 5.5, -5.5, 3), vec('f32', 2, 2, Infinity)], { fmod: true })).toEqual([1.5, -1.5, 3]);
     expect(values('mod', [vec('f32', 5.5, -5.5), vec('f32', 2, 2)], { fmod: false })).toEqual([1.5, 0.5]);
-    expect(values('pow', [vec('f32', 2, -2, 9, 0), vec('f32', 3, 3, 0.5, 0)]).map((v) => v.toPrecision(6))).toEqual(['8.00000', '-8.00000', '3.00000', '1.00000']);
+    const powers = values('pow', [vec('f32', 2, -2, 9, 0), vec('f32', 3, 3, 0.5, 0)]);
+    expect(powers.map((v) => v.toPrecision(6))).toEqual(['8.00000', '-8.00000', '3.00000', '1.00000']);
     expect(values('pow', [vec('i64', 3, -3, 2, -1, 5), vec('i64', 5, 3, 40, -3, -2)])).toEqual([243, -27, 2 ** 40, -1, 0]);
     expect(values('pow', [vec('i32', 1, 2, 3), vec('i32', 4, 5, 6)])).toEqual([1, 32, 729]);
   });
@@ -189,7 +190,8 @@ describe('movement', () => {
     expect(values('gather_elements', [x, i([1, 2], [2, -2])], { axis: 0 })).toEqual([20, 11]);
     expect(values('gather_nd', [x, i([2, 2], [0, 1, -1, 0])], { batchDims: 0 })).toEqual([1, 20]);
     expect(run('gather_nd', [x, i([3, 1], [1, 0, 1])], { batchDims: 1 })).toEqual(f([3], [1, 10, 21]));
-    const scatter = (reduction: string): number[] => values('scatter_elements', [x, i([2, 2], [0, 1, 0, -1]), f([2, 2], [5, 6, 7, 8])], { axis: 0, reduction });
+    const scatter = (reduction: string): number[] =>
+      values('scatter_elements', [x, i([2, 2], [0, 1, 0, -1]), f([2, 2], [5, 6, 7, 8])], { axis: 0, reduction });
     expect(scatter('none')).toEqual([7, 1, 10, 6, 20, 8]);
     expect(scatter('add')).toEqual([12, 1, 10, 17, 20, 29]);
     expect(scatter('mul')).toEqual([0, 1, 10, 66, 20, 168]);
@@ -216,14 +218,22 @@ describe('registry', () => {
   });
 
   it.each([
-    ['add', [vec('f32', 1), vec('i32', 1)], {}], ['add', [vec('bool', 1), vec('bool', 1)], {}], ['add', [vec('f32', 1, 2), vec('f32', 1, 2, 3)], {}],
+    ['add', [vec('f32', 1), vec('i32', 1)], {}],
+    ['add', [vec('bool', 1), vec('bool', 1)], {}],
+    ['add', [vec('f32', 1, 2), vec('f32', 1, 2, 3)], {}],
     ['exp', [vec('i32', 1)], {}], ['neg', [vec('u8', 1)], {}], ['not', [vec('u8', 1)], {}], ['and', [vec('f32', 1), vec('f32', 1)], {}],
     ['select', [vec('f32', 1), vec('f32', 1), vec('f32', 1)], {}], ['reduce_sum', [x234], { axes: [3], keepdims: true }],
     ['reduce_sum', [x234], { axes: [1, 1], keepdims: true }], ['reduce_sum', [x234], { axes: [], keepdims: true }],
     ['arg_max', [f([2, 0], [])], { axis: 1, keepdims: true, last: false }], ['softmax', [x234], { axis: 3 }],
-    ['reshape', [x234], { shape: [5, 5] }], ['transpose', [x234], { perm: [0, 1, 1] }], ['expand', [x234], { shape: [2, 3, 5] }], ['expand', [x234], { shape: [4] }],
-    ['slice', [x234], { starts: [0, 0, 0], steps: [1, 1, 1], sizes: [2, 3, 5] }], ['slice', [x234], { starts: [0, 0, 0], steps: [1, 1, -1], sizes: [2, 3, 2] }],
-    ['slice', [x234], { starts: [0], steps: [1], sizes: [2] }], ['concat', [x234, f([2, 3], [0, 0, 0, 0, 0, 0])], { axis: 0 }], ['concat', [x234], { axis: 3 }],
+    ['reshape', [x234], { shape: [5, 5] }],
+    ['transpose', [x234], { perm: [0, 1, 1] }],
+    ['expand', [x234], { shape: [2, 3, 5] }],
+    ['expand', [x234], { shape: [4] }],
+    ['slice', [x234], { starts: [0, 0, 0], steps: [1, 1, 1], sizes: [2, 3, 5] }],
+    ['slice', [x234], { starts: [0, 0, 0], steps: [1, 1, -1], sizes: [2, 3, 2] }],
+    ['slice', [x234], { starts: [0], steps: [1], sizes: [2] }],
+    ['concat', [x234, f([2, 3], [0, 0, 0, 0, 0, 0])], { axis: 0 }],
+    ['concat', [x234], { axis: 3 }],
     ['pad', [x234], { pads: [1], mode: 'edge', value: 0 }], ['pad', [f([0], [])], { pads: [1, 1], mode: 'edge', value: 0 }],
     ['gather', [x234, vec('f32', 1)], { axis: 0 }], ['gather', [f([0], []), vec('i64', 0)], { axis: 0 }],
     ['gather_elements', [x234, vec('i64', 1)], { axis: 0 }], ['gather_nd', [x234, tensorOf('i64', [1, 4], [0, 0, 0, 0])], { batchDims: 0 }],

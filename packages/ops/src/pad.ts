@@ -41,7 +41,9 @@ export const pad = defineOp<PadAttrs>({
     const [{ dtype, shape }] = ins;
     if (pads.length !== 2 * shape.length) mismatch(origin, 'pad', `${pads.length} pads of ${showType(ins[0])}`, `${2 * shape.length} pads`);
     const padded = shape.map((n, a) => n + pads[a] + pads[a + shape.length]);
-    if (mode !== 'constant' && shape.some((n, a) => n === 0 && padded[a] > 0)) mismatch(origin, 'pad', showType(ins[0]), 'something to repeat along padded axes');
+    if (mode !== 'constant' && shape.some((n, a) => n === 0 && padded[a] > 0)) {
+      mismatch(origin, 'pad', showType(ins[0]), 'something to repeat along padded axes');
+    }
     return [{ dtype, shape: padded }];
   },
   /** The constant's border falls away; the other modes repeat elements axis by axis, so cotangents add up axis by axis. */

@@ -17,7 +17,9 @@ export const reshape = defineOp<ReshapeAttrs>({
   attrs,
   infer(ins, { shape }, origin) {
     expectCount(ins, 'reshape', origin, 1);
-    if (elementCount(ins[0].shape) !== elementCount(shape, origin)) mismatch(origin, 'reshape', showType(ins[0]), `as many elements as [${shape.join(',')}]`);
+    if (elementCount(ins[0].shape) !== elementCount(shape, origin)) {
+      mismatch(origin, 'reshape', showType(ins[0]), `as many elements as [${shape.join(',')}]`);
+    }
     return [{ dtype: ins[0].dtype, shape }];
   },
   gradient: (b, { inputs: [x], cotangents: [dy] }) => [reshapeTo(b, dy!, b.shapeOf(x))],

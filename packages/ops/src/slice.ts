@@ -1,13 +1,13 @@
 /** Strided part of a tensor; starts, steps (of either sign) and sizes are resolved for every axis. */
 import type { ValueId } from '@bitloom/ir';
 import { z } from 'zod';
-import { ints, naturals } from './attrs.js';
+import { naturals, nonzeros } from './attrs.js';
 import { flip, padWith, zeroInterleave } from './compose.js';
 import { byNest, defineOp, mismatch } from './def.js';
 import { asCodes, copyRegion } from './movement.js';
 import { expectCount, showType } from './shapes.js';
 
-const attrs = z.strictObject({ starts: naturals, steps: ints, sizes: naturals });
+const attrs = z.strictObject({ starts: naturals, steps: nonzeros, sizes: naturals });
 export type SliceAttrs = z.infer<typeof attrs>;
 
 export const slice = defineOp<SliceAttrs>({
@@ -22,14 +22,16 @@ export const slice = defineOp<SliceAttrs>({
       return sizes[a] === 0 || (starts[a] < shape[a] && last >= 0 && last < shape[a]);
     };
     if ([starts, steps, sizes].some((l) => l.length !== shape.length) || !shape.every((_, a) => inside(a))) {
-      mismatch(origin, 'slice', `[${starts.join(',')}] + i·[${steps.join(',')}], i < [${sizes.join(',')}] of ${showType(ins[0])}`, 'a range within every axis');
+      const found = `[${starts.join(',')}] + i·[${steps.join(',')}], i < [${sizes.join(',')}] of ${showType(ins[0])}`;
+      mismatch(origin, 'slice', found, 'a range within every axis');
     }
     return [{ dtype, shape: sizes }];
   },
   /** Scatters back: reversed axes flip, steps interleave zeros, the rest is padding. */
   gradient(b, { inputs: [x], attrs: { starts, steps, sizes }, cotangents: [dy] }) {
     const shape = b.shapeOf(x);
-    const wide = sizes.reduce<ValueId>((v, _, a) => zeroInterleave(b, v, a, Math.abs(steps[a])), flip(b, dy!, sizes.flatMap((_, a) => (steps[a] < 0 ? [a] : []))));
+    const forward = flip(b, dy!, sizes.flatMap((_, a) => (steps[a] < 0 ? [a] : [])));
+    const wide = sizes.reduce<ValueId>((v, _, a) => zeroInterleave(b, v, a, Math.abs(steps[a])), forward);
     const begins = sizes.map((n, a) => (n === 0 ? 0 : Math.min(starts[a], starts[a] + (n - 1) * steps[a])));
     return [padWith(b, wide, begins, b.shapeOf(wide).map((n, a) => shape[a] - begins[a] - n))];
   },
