@@ -32,7 +32,8 @@ export const avgPool = defineOp<AvgPoolAttrs>({
     const perAxis = out.map((d, i) => Array.from({ length: d }, (_, p) =>
       a.countIncludePad ? tapCount(a, i, p, size[i], a.pads[i], a.pads[n + i]) : tapCount(a, i, p, size[i], 0, 0)));
     const counts = perAxis.reduce<number[]>((all, axis) => all.flatMap((c) => axis.map((d) => c * d)), [1]);
-    const ones = b.const(tensorOf(dtype, [channels, 1, ...a.kernel], new Array<number>(channels * a.kernel.reduce((p, k) => p * k, 1)).fill(1)));
+    const taps = a.kernel.reduce((p, k) => p * k, 1);
+    const ones = b.const(tensorOf(dtype, [channels, 1, ...a.kernel], new Array<number>(channels * taps).fill(1)), 'ones');
     const shares = div(b, dy!, b.const(tensorOf(dtype, [1, 1, ...out], counts), 'counts'));
     return [convInputGradient(b, shares, ones, { ...poolWindow(a), group: channels }, size)];
   },

@@ -10,7 +10,9 @@ import { newConstant, realValues } from './lowering.js';
 function tapsFirst(data: ArrayLike<number>, rows: number, channels: number, taps: number): Float32Array {
   const out = new Float32Array(data.length);
   let at = 0;
-  for (let o = 0; o < rows; o++) for (let t = 0; t < taps; t++) for (let c = 0; c < channels; c++) out[at++] = data[(o * channels + c) * taps + t];
+  for (let o = 0; o < rows; o++) {
+    for (let t = 0; t < taps; t++) for (let c = 0; c < channels; c++) out[at++] = data[(o * channels + c) * taps + t];
+  }
   return out;
 }
 
@@ -44,7 +46,9 @@ export function convCall(n: LowerInput<{ activation?: Activation }>, g: ConvGeom
   }
 
   if (!w.constant || !w.weight || (w.weight.scheme.axis ?? 0) !== 0) {
-    fail('E601', 'a convolution of quantised inputs needs constant weights, quantised per tensor or per output channel', { remedy: 'convert the input to float' });
+    fail('E601', 'a convolution of quantised inputs needs constant weights, quantised per tensor or per output channel', {
+      remedy: 'convert the input to float',
+    });
   }
   if (b && !b.constant) fail('E601', 'a convolution of quantised inputs needs a constant bias', { remedy: 'convert the input to float' });
   const [xScale, xZero] = [x.quant.scale[0], x.quant.zeroPoint[0]];
@@ -54,7 +58,9 @@ export function convCall(n: LowerInput<{ activation?: Activation }>, g: ConvGeom
   const largest = convK(g) * Math.max(-weightCodes.lo, weightCodes.hi) * Math.max(xZero - inputCodes.lo, inputCodes.hi - xZero);
   if (largest > 2 ** 31 - 1) {
     fail('E602', 'the sum of a convolution could exceed 32 bits', {
-      found: `${convK(g)} products of ${scheme.bits}-bit weights and ${x.quant.scheme.bits}-bit inputs, up to ${largest}`, expected: `at most ${2 ** 31 - 1}`, remedy: 'pin the node to fewer bits or to float',
+      found: `${convK(g)} products of ${scheme.bits}-bit weights and ${x.quant.scheme.bits}-bit inputs, up to ${largest}`,
+      expected: `at most ${2 ** 31 - 1}`,
+      remedy: 'pin the node to fewer bits or to float',
     });
   }
 
@@ -72,7 +78,8 @@ export function convCall(n: LowerInput<{ activation?: Activation }>, g: ConvGeom
     : [rows((o) => xScale * rowScale(o)), rows(bias)];
   const bound = (v: number): number => (q ? quantizeValue(v, q.scale[0], q.zeroPoint[0], q.scheme) : v);
   const params = {
-    ...g, kind: 'int', weightBits: scheme.bits, activationBits: x.quant.scheme.bits, xZero, output: q ? 'codes' : 'f32', lo: bound(min), hi: bound(max),
+    ...g, kind: 'int', weightBits: scheme.bits, activationBits: x.quant.scheme.bits, xZero,
+    output: q ? 'codes' : 'f32', lo: bound(min), hi: bound(max),
   } as const;
   return {
     body: { family: 'conv', params },

@@ -17,7 +17,8 @@ export const channelSum = (b: GraphBuilder, dy: ValueId): ValueId =>
   reduceSum(b, dy, b.shapeOf(dy).flatMap((_, a) => (a === 1 ? [] : [a])), false);
 
 /** dx of y = conv(x, w), for x of spatial size `size`: w spread over dy. */
-export function convInputGradient(b: GraphBuilder, dy: ValueId, w: ValueId, { strides, dilations, pads, group }: ConvShape, size: readonly number[]): ValueId {
+export function convInputGradient(b: GraphBuilder, dy: ValueId, w: ValueId, shape: ConvShape, size: readonly number[]): ValueId {
+  const { strides, dilations, pads, group } = shape;
   const [outs, perGroup, ...kernel] = b.shapeOf(w);
   const n = kernel.length;
   const reach = kernel.map((k, i) => (k - 1) * dilations[i]);
@@ -37,7 +38,8 @@ export function convInputGradient(b: GraphBuilder, dy: ValueId, w: ValueId, { st
 const MAX_UNFOLDED_TAPS = 64;
 
 /** dw of y = conv(x, w), for w of shape `weight`: dw[o, c, k] = Σ_{n,p} dy[n, o, p]·x[n, c, p·stride + k·dilation − pad]. */
-export function convWeightGradient(b: GraphBuilder, x: ValueId, dy: ValueId, { strides, dilations, pads, group }: ConvShape, weight: readonly number[]): ValueId {
+export function convWeightGradient(b: GraphBuilder, x: ValueId, dy: ValueId, shape: ConvShape, weight: readonly number[]): ValueId {
+  const { strides, dilations, pads, group } = shape;
   const [outs, perGroup, ...kernel] = weight;
   const [batch, , ...out] = b.shapeOf(dy);
   const n = kernel.length;

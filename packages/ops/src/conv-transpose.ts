@@ -10,7 +10,7 @@ import { channelSum, convWeightGradient } from './conv-gradients.js';
 import { expectConvOperands } from './conv.js';
 import { sliceAxis } from './compose.js';
 import { type LowerInput, type Lowering, defineOp, logicalType, mismatch } from './def.js';
-import { evaluateLowered, nestOver, realValues } from './lowering.js';
+import { evaluateLowered, nestOver, newConstant, realValues } from './lowering.js';
 import { showTypes } from './shapes.js';
 import { paddings } from './window.js';
 
@@ -18,7 +18,10 @@ const attrs = z.strictObject({ ...convShape, outputPadding: paddings });
 export type ConvTransposeAttrs = z.infer<typeof attrs>;
 
 /** Loops over the taps that reach output position `p`; `body` gets the input position and the tap along each axis. */
-function forSources(b: NestBuilder, a: ConvShape, kernel: readonly number[], size: readonly number[], p: readonly Expr[], body: (source: Expr[], tap: Expr[]) => void, source: Expr[] = [], tap: Expr[] = []): void {
+function forSources(
+  b: NestBuilder, a: ConvShape, kernel: readonly number[], size: readonly number[], p: readonly Expr[],
+  body: (source: Expr[], tap: Expr[]) => void, source: Expr[] = [], tap: Expr[] = [],
+): void {
   const axis = source.length;
   if (axis === p.length) {
     body(source, tap);
@@ -45,7 +48,7 @@ function lower(n: LowerInput<ConvTransposeAttrs>): Lowering {
   const [channels, perGroup, ...kernel] = shape;
   const taps = kernel.reduce((p, k) => p * k, 1);
   const data = dtype === 'f32' ? realValues(n.inputs[1]) : null;
-  const packed = data && { name: 'weight', dtype: 'f32' as const, shape: [...kernel, channels, perGroup], data: channelsInnermost(data, channels * perGroup, taps) };
+  const packed = data && newConstant('weight', 'f32', [...kernel, channels, perGroup], channelsInnermost(data, channels * perGroup, taps));
   return nestOver(n, [0, packed ?? 1, ...(n.inputs.length > 2 ? [2] : [])], (b, [x, weight, bias], [y]) => {
     const w = packed ? { ...weight, shape, strides: [...weight.strides.slice(-2), ...weight.strides.slice(0, -2)] } : weight;
     const { group } = attrs;
@@ -71,7 +74,10 @@ function lower(n: LowerInput<ConvTransposeAttrs>): Lowering {
     b.loops([batch, group, perGroup, ...size], ([image, g, o, ...p]) => {
       const sum = b.local(initial(outChannel(g, o)));
       forSources(b, attrs, kernel, inSize, p, (source, tap) =>
-        b.for(channels / group, (c) => sum.set(e.add(sum.value, e.mul(b.load(x, [image, inChannel(g, c), ...source]), b.load(w, [inChannel(g, c), o, ...tap]))))));
+        b.for(channels / group, (c) => {
+          const value = b.load(x, [image, inChannel(g, c), ...source]);
+          sum.set(e.add(sum.value, e.mul(value, b.load(w, [inChannel(g, c), o, ...tap]))));
+        }));
       b.store(y, [image, outChannel(g, o), ...p], sum.value);
     });
   });
@@ -88,8 +94,11 @@ export const convTranspose = defineOp<ConvTransposeAttrs>({
     if ([a.strides, a.dilations, a.outputPadding].some((v) => v.length !== n) || a.pads.length !== 2 * n) {
       mismatch(origin, 'conv_transpose', 'attributes of another length', `strides, dilations, pads and outputPadding for ${n} spatial axes`);
     }
-    if (channels !== from || channels % a.group !== 0) mismatch(origin, 'conv_transpose', `${showTypes(ins)} in ${a.group} groups`, 'w of shape (C, O/group, kernel…), C divisible by group');
-    const out = size.map((d, i) => (d - 1) * a.strides[i] + (kernel[i] - 1) * a.dilations[i] + 1 - a.pads[i] - a.pads[n + i] + a.outputPadding[i]);
+    if (channels !== from || channels % a.group !== 0) {
+      mismatch(origin, 'conv_transpose', `${showTypes(ins)} in ${a.group} groups`, 'w of shape (C, O/group, kernel…), C divisible by group');
+    }
+    const out = size.map((d, i) =>
+      (d - 1) * a.strides[i] + (kernel[i] - 1) * a.dilations[i] + 1 - a.pads[i] - a.pads[n + i] + a.outputPadding[i]);
     if (out.some((d) => d < 1)) mismatch(origin, 'conv_transpose', `output size ${out.join('×')}`, 'padding that leaves an output');
     return [{ dtype, shape: [batch, perGroup * a.group, ...out] }];
   },

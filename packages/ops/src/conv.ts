@@ -24,7 +24,8 @@ export function expectConvOperands(ins: readonly TensorType[], op: string, origi
   expectSameDType(ins, op, origin);
   const [x, w, b] = ins;
   if (x.shape.length < 3 || w.shape.length !== x.shape.length) mismatch(origin, op, showTypes(ins), 'x and w of one rank, 3 or more');
-  if (b && (b.shape.length !== 1 || b.shape[0] !== channels(w.shape))) mismatch(origin, op, showTypes(ins), `a bias of ${channels(w.shape)} elements`);
+  const outs = channels(w.shape);
+  if (b && (b.shape.length !== 1 || b.shape[0] !== outs)) mismatch(origin, op, showTypes(ins), `a bias of ${outs} elements`);
 }
 
 /** y[n, o, p] = Σ_{k, c} w[o, c, k]·x[n, …, p·stride + k·dilation − pad] + b[o] from a local accumulator, taps outermost. */
@@ -71,7 +72,9 @@ export const conv = defineOp<ConvAttrs>({
   infer(ins, a, origin) {
     expectConvOperands(ins, 'conv', origin, (w) => w[0]);
     const [{ dtype, shape: [batch, channels, ...size] }, { shape: w }] = ins;
-    if (channels !== w[1] * a.group || w[0] % a.group !== 0) mismatch(origin, 'conv', `${showTypes(ins)} in ${a.group} groups`, 'w of shape (O, C/group, kernel…), O divisible by group');
+    if (channels !== w[1] * a.group || w[0] % a.group !== 0) {
+      mismatch(origin, 'conv', `${showTypes(ins)} in ${a.group} groups`, 'w of shape (O, C/group, kernel…), O divisible by group');
+    }
     return [{ dtype, shape: [batch, w[0], ...windowPositions(size, convWindow(a, w), 'conv', origin)] }];
   },
   evaluate: (ins, a, outs) => evaluateLowered(lower, ins, a, outs, true),

@@ -42,7 +42,8 @@ function lower(n: LowerInput<LinearAttrs>): Lowering {
   const [outC, inC] = w.shape;
   const rows = product(x.shape.slice(0, -1));
   return convCall(n, {
-    batch: 1, inH: 1, inW: rows, inC, outH: 1, outW: rows, outC, kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1, groups: 1,
+    batch: 1, inH: 1, inW: rows, inC, outH: 1, outW: rows, outC,
+    kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1, groups: 1,
   });
 }
 
@@ -55,7 +56,8 @@ export const linear = defineOp<LinearAttrs>({
     expectClass(ins[0], 'float', 'linear', origin);
     expectSameDType(ins, 'linear', origin);
     const [x, w, b] = ins;
-    if (x.shape.length < 1 || w.shape.length !== 2 || x.shape.at(-1) !== w.shape[1] || (b && (b.shape.length !== 1 || b.shape[0] !== w.shape[0]))) {
+    const biased = !b || (b.shape.length === 1 && b.shape[0] === w.shape[0]);
+    if (x.shape.length < 1 || w.shape.length !== 2 || x.shape.at(-1) !== w.shape[1] || !biased) {
       mismatch(origin, 'linear', showTypes(ins), 'x of shape (…, K), w (N, K) and b (N)');
     }
     return [{ dtype: x.dtype, shape: [...x.shape.slice(0, -1), w.shape[0]] }];

@@ -49,10 +49,13 @@ function transposed(data: TypedArray, rows: number, columns: number): TypedArray
 }
 
 /** Evaluates an op by running what it lowers to; with `channelsLast`, input 0 and output 0 are stored that way meanwhile. */
-export function evaluateLowered<A>(lower: (n: LowerInput<A>) => Lowering, inputs: readonly Tensor[], attrs: A, outputs: readonly TensorType[], channelsLast: boolean): Tensor[] {
+export function evaluateLowered<A>(
+  lower: (n: LowerInput<A>) => Lowering, inputs: readonly Tensor[], attrs: A, outputs: readonly TensorType[], channelsLast: boolean,
+): Tensor[] {
   const operand = (t: TensorType, i: number, constant: Tensor | null): Operand =>
     channelsLast && i === 0 ? { ...plainOperand(t), strides: channelsLastStrides(t.shape) } : plainOperand(t, constant);
-  const { body, args } = lower({ attrs, inputs: inputs.map((t, i) => operand(t, i, t)), outputs: outputs.map((t, i) => operand(t, i, null)) });
+  const ins = inputs.map((t, i) => operand(t, i, t));
+  const { body, args } = lower({ attrs, inputs: ins, outputs: outputs.map((t, i) => operand(t, i, null)) });
   const positions = (shape: readonly number[]): number => shape.slice(2).reduce((p, n) => p * n, 1);
   const stored = inputs.map(({ data, shape }, i) => (channelsLast && i === 0 ? transposed(data, shape[1], positions(shape)) : data));
   const operands = args.map((a) => (typeof a === 'number' ? stored[a] : a.data));

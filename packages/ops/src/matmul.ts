@@ -26,7 +26,9 @@ export const matmul = defineOp<NoAttrs>({
     expectSameDType(ins, 'matmul', origin);
     const [a, b] = ins.map((t) => t.shape);
     const batch = broadcastShape(a.slice(0, -2), b.slice(0, -2));
-    if (a.length < 2 || b.length < 2 || a.at(-1) !== b.at(-2) || !batch) mismatch(origin, 'matmul', showTypes(ins), 'a (…, M, K) and b (…, K, N) with batch axes that broadcast');
+    if (a.length < 2 || b.length < 2 || a.at(-1) !== b.at(-2) || !batch) {
+      mismatch(origin, 'matmul', showTypes(ins), 'a (…, M, K) and b (…, K, N) with batch axes that broadcast');
+    }
     return [{ dtype: ins[0].dtype, shape: [...batch, a.at(-2)!, b.at(-1)!] }];
   },
   gradient: (b, { inputs: [x, y], cotangents: [d] }) => [

@@ -23,35 +23,40 @@ export function inferPool(ins: readonly TensorType[], a: PoolAttrs, op: string, 
   expectCount(ins, op, origin, 1);
   const [batch, channels, ...size] = ins[0].shape;
   if (size.length < 1) mismatch(origin, op, showType(ins[0]), 'a tensor of rank 3 or more');
-  if (a.ceilExtra.length !== size.length) mismatch(origin, op, `ceilExtra for ${a.ceilExtra.length} spatial axes`, `${size.length} spatial axes`);
+  if (a.ceilExtra.length !== size.length) {
+    mismatch(origin, op, `ceilExtra for ${a.ceilExtra.length} spatial axes`, `${size.length} spatial axes`);
+  }
   return [{ dtype: ins[0].dtype, shape: [batch, channels, ...windowPositions(size, poolWindow(a), op, origin)] }];
 }
 
-/** Taps along each axis of the window at an output position that lie in the input, or, with `padding`, in the input and its pads. */
-function ranges(b: NestBuilder, a: PoolAttrs, position: readonly Expr[], out: readonly number[], size: readonly number[], padding: boolean) {
+/** Number of taps that an average divides by: those inside the input, with `countIncludePad` also those on its pads. */
+export function divisor(
+  b: NestBuilder, a: PoolAttrs & { readonly countIncludePad: boolean }, position: readonly Expr[], out: readonly number[], size: readonly number[],
+): Expr {
   const n = size.length;
-  const zero = a.pads.map(() => 0);
-  return position.map((p, i) =>
-    padding ? tapsInside(b, { ...a, pads: zero }, i, p, out[i], size[i] + a.pads[i] + a.pads[n + i]) : tapsInside(b, a, i, p, out[i], size[i]));
-}
-
-/** Number of taps that an average divides by. */
-export function divisor(b: NestBuilder, a: PoolAttrs & { countIncludePad: boolean }, position: readonly Expr[], out: readonly number[], size: readonly number[]): Expr {
-  return ranges(b, a, position, out, size, a.countIncludePad).reduce<Expr>((p, r) => e.mul(p, typeof r.count === 'number' ? e.i32(r.count) : r.count), e.i32(1));
+  const ranges = position.map((p, i) => a.countIncludePad
+    ? tapsInside(b, { ...a, pads: a.pads.map(() => 0) }, i, p, out[i], size[i] + a.pads[i] + a.pads[n + i])
+    : tapsInside(b, a, i, p, out[i], size[i]));
+  return ranges.reduce<Expr>((p, { count }) => e.mul(p, typeof count === 'number' ? e.i32(count) : count), e.i32(1));
 }
 
 /**
  * y = finish(fold of `step` over the taps inside x, in increasing order, from `initial`). Where channels are innermost in y, whole
  * rows of channels accumulate in place (contiguous innermost loops); else, or where y is quantised, one local per output.
  */
-export function poolNest(b: NestBuilder, x: View, y: View, a: PoolAttrs, initial: Expr, step: (sum: Expr, value: Expr) => Expr, finish: null | ((sum: Expr, position: readonly Expr[]) => Expr)): void {
+export function poolNest(
+  b: NestBuilder, x: View, y: View, a: PoolAttrs, initial: Expr,
+  step: (sum: Expr, value: Expr) => Expr, finish: null | ((sum: Expr, position: readonly Expr[]) => Expr),
+): void {
   const [batch, channels, ...out] = y.shape;
   const size = x.shape.slice(2);
+  const overTaps = (p: readonly Expr[], body: (source: Expr[]) => void): void =>
+    forTaps(b, p.map((v, i) => tapsInside(b, a, i, v, out[i], size[i])), a.dilations, body);
   if (y.strides[1] === 1 && !y.quant) {
     b.loops([batch, ...out], ([n, ...p]) => {
       const at = (c: Expr): Expr[] => [n, c, ...p];
       b.for(channels, (c) => b.store(y, at(c), initial));
-      forTaps(b, ranges(b, a, p, out, size, false), a.dilations, (source) =>
+      overTaps(p, (source) =>
         b.for(channels, (c) => b.store(y, at(c), step(b.load(y, at(c)), b.load(x, [n, c, ...source])))));
       if (finish) b.for(channels, (c) => b.store(y, at(c), finish(b.load(y, at(c)), p)));
     });
@@ -59,7 +64,7 @@ export function poolNest(b: NestBuilder, x: View, y: View, a: PoolAttrs, initial
   }
   b.loops(y.shape, ([n, c, ...p]) => {
     const sum = b.local(initial);
-    forTaps(b, ranges(b, a, p, out, size, false), a.dilations, (source) => sum.set(step(sum.value, b.load(x, [n, c, ...source]))));
+    overTaps(p, (source) => sum.set(step(sum.value, b.load(x, [n, c, ...source]))));
     b.store(y, [n, c, ...p], finish ? finish(sum.value, p) : sum.value);
   });
 }

@@ -53,8 +53,8 @@ function cubic(distance: number, a: number): number {
 /** Weights of the taps base + 1 − n/2 … base + n/2 around a point at base + ratio, 0 < ratio ≤ 1. */
 function coefficients(r: AxisResize, ratio: number, scale: number): number[] {
   if (r.mode === 'nearest') {
-    const up = ratio === 1 || r.nearest === 'ceil' || (r.nearest === 'round_prefer_floor' && ratio > 0.5) || (r.nearest === 'round_prefer_ceil' && ratio >= 0.5);
-    return up ? [0, 1] : [1, 0];
+    const rounded = r.nearest === 'round_prefer_floor' ? ratio > 0.5 : r.nearest === 'round_prefer_ceil' ? ratio >= 0.5 : r.nearest === 'ceil';
+    return ratio === 1 || rounded ? [0, 1] : [1, 0];
   }
   const kernel = r.mode === 'linear' ? (d: number): number => Math.max(0, 1 - Math.abs(d)) : (d: number): number => cubic(d, r.cubicA);
   const reach = r.mode === 'linear' ? 1 : 2;

@@ -55,12 +55,12 @@ function planAxis(taps: AxisTaps, axis: number, dtype: 'f32' | 'f64'): AxisPlan 
     taps.flatMap((row) => Array.from({ length: width }, (_, i) => f(row?.[i] ?? { index: row?.[0]?.index ?? 0, weight: 0 })));
   const weights = table((t) => t.weight);
   const outside = taps.map((t) => (t ? 0 : 1));
-  const crops = outside.includes(1);
+  const picks = width === 1 && weights.every((w, i) => w === 1 || outside[i] === 1);
   return {
     taps: width,
     index: newConstant(`index${axis}`, 'i32', [taps.length, width], table((t) => t.index)),
-    weight: width === 1 && weights.every((w, i) => w === 1 || outside[i] === 1) ? null : newConstant(`weight${axis}`, dtype, [taps.length, width], weights),
-    outside: crops ? newConstant(`outside${axis}`, 'i32', [taps.length], outside) : null,
+    weight: picks ? null : newConstant(`weight${axis}`, dtype, [taps.length, width], weights),
+    outside: outside.includes(1) ? newConstant(`outside${axis}`, 'i32', [taps.length], outside) : null,
   };
 }
 
@@ -72,7 +72,10 @@ interface AxisViews {
   readonly outside: View | null;
 }
 
-function emit(b: NestBuilder, x: View, y: View, axes: readonly (AxisViews | null)[], cast: (v: Expr) => Expr, finish: (v: Expr, outside: Expr | null) => Expr): void {
+/** y = finish(Σ over the taps of all axes of weights·cast(x), whether an index is outside the crop), in the physical order of y. */
+function emit(
+  b: NestBuilder, x: View, y: View, axes: readonly (AxisViews | null)[], cast: (v: Expr) => Expr, finish: (v: Expr, outside: Expr | null) => Expr,
+): void {
   const order = y.strides.map((_, a) => a).sort((p, q) => y.strides[q] - y.strides[p]);
   const position: Expr[] = [];
   const unrolled: { source: Expr; weight: Expr | null }[][] = [];
@@ -140,10 +143,15 @@ export const resize = defineOp<ResizeAttrs>({
     expectCount(ins, 'resize', origin, 1);
     const { dtype, shape } = ins[0];
     const rank = shape.length;
-    if (a.sizes.length !== rank || a.scales.length !== rank || (a.roi && a.roi.length !== 2 * rank)) mismatch(origin, 'resize', `sizes, scales or roi of another rank than ${showType(ins[0])}`, `rank ${rank}`);
+    if (a.sizes.length !== rank || a.scales.length !== rank || (a.roi && a.roi.length !== 2 * rank)) {
+      mismatch(origin, 'resize', `sizes, scales or roi of another rank than ${showType(ins[0])}`, `rank ${rank}`);
+    }
     if (a.mode !== 'nearest') expectClass(ins[0], 'numeric', 'resize', origin);
     // Below a quarter pixel of output no rounding of sizes gets there, and antialiasing would stretch without bound.
-    if (a.sizes.some((d, i) => d > 0 && shape[i] * a.scales[i] < 0.25)) mismatch(origin, 'resize', `sizes [${a.sizes.join(',')}] at scales [${a.scales.join(',')}] of ${showType(ins[0])}`, 'scales that yield the sizes');
+    if (a.sizes.some((d, i) => d > 0 && shape[i] * a.scales[i] < 0.25)) {
+      const found = `sizes [${a.sizes.join(',')}] at scales [${a.scales.join(',')}] of ${showType(ins[0])}`;
+      mismatch(origin, 'resize', found, 'scales that yield the sizes');
+    }
     return [{ dtype, shape: a.sizes }];
   },
   evaluate: (ins, a, outs) => evaluateLowered(lower, ins, a, outs, false),

@@ -62,7 +62,10 @@ export function tapsInside(b: NestBuilder, w: Window, axis: number, position: Ex
 }
 
 /** Loops over the taps of one range per axis, outermost first; `body` gets the input position and the tap along each axis. */
-export function forTaps(b: NestBuilder, ranges: readonly TapRange[], dilations: readonly number[], body: (source: Expr[], tap: Expr[]) => void, source: Expr[] = [], tap: Expr[] = []): void {
+export function forTaps(
+  b: NestBuilder, ranges: readonly TapRange[], dilations: readonly number[],
+  body: (source: Expr[], tap: Expr[]) => void, source: Expr[] = [], tap: Expr[] = [],
+): void {
   const axis = source.length;
   if (axis === ranges.length) {
     body(source, tap);
