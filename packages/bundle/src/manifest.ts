@@ -46,6 +46,8 @@ export const manifestSchema = z.strictObject({
   model: z.strictObject({ name: z.string(), sha256: hash, opset: z.number().int() }),
   inputs: z.array(port),
   outputs: z.array(port),
+  /** What the first output is, where the network ends in a classifier. */
+  classifier: z.enum(['logits', 'probabilities']).nullable(),
   targets: z.strictObject({
     wasm: z.strictObject({
       module: path, weights: path, features: z.array(z.string()), arenaBytes: count, weightsBase: count, arenaBase: count, codeBytes: count,

@@ -34,6 +34,8 @@ export const searchOptionsSchema = z.strictObject({
 export const compileOptionsSchema = searchOptionsSchema.extend({
   target: z.array(z.enum(TARGETS)).nonempty().default(['wasm']),
   assignment: z.string().nullable().default(null),
+  /** Prefix of the C files, functions and macros. */
+  cName: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a C identifier').default('model'),
 });
 
 export type SearchOptions = z.infer<typeof searchOptionsSchema>;

@@ -50,7 +50,7 @@ export function searchProblem(m: LoadedModel, o: SearchOptions, seen: Observed, 
   if (!parsed.success) fail('E101', `bad option of strategy ${strategyName}`, { found: parsed.error.issues[0].message });
   const weightBits: readonly Bits[] = precision ? [precision[0]] : (o.weights ?? (o.budget ? [2, 3, 4, 5, 6, 7, 8] : [8]));
   const activationBits: readonly Bits[] = precision ? [precision[1]] : (o.activations ?? [8]);
-  const { layers, groups } = quantizable(m.graph);
+  const { layers } = quantizable(m.graph);
   const graph = markCandidates(seen.graph, weightBits, activationBits);
   const statistics = quantizable(seen.graph);
   const pins = mergePins(layers, o.pin.map(parsePin), o.freeEnds ? new Map() : defaultPins(layers));

@@ -1,0 +1,131 @@
+/** From a compiled network to the files of a bundle. */
+import { C_VARIANTS, emitC } from '@bitloom/backend-c';
+import { WASM_VARIANTS, emitWasm } from '@bitloom/backend-wasm';
+import { type Files, type Manifest, SCHEMA_VERSION, fileTable, writeLoader } from '@bitloom/bundle';
+import { type Plan, makePlan } from '@bitloom/codegen';
+import { fail } from '@bitloom/diagnostics';
+import { type Program, type TensorMap, programToJson, runProgram } from '@bitloom/kernel-spec';
+import { classifierLogits } from '@bitloom/search';
+import { type Tensor, tensor, writeNpz } from '@bitloom/tensor';
+import type { CompileOptions, TargetName } from './options.js';
+import type { Compiled } from './pipeline.js';
+import { type NetworkReport, inputQuantisation, kernelsOf, networkReport, portOf } from './report.js';
+import { VERSION } from './version.js';
+
+/** Plan of a program for a target. */
+export const planFor = (program: Program, target: TargetName): Plan =>
+  makePlan(program, { target, variants: target === 'c' ? C_VARIANTS : WASM_VARIANTS.filter((v) => target === 'wasm' || v.isa === 'scalar') });
+
+const C_FOLDER = 'c';
+const WEIGHTS = 'weights.bin';
+const PROGRAM = 'reference/program.json';
+const CONSTANTS = 'reference/constants.bin';
+const VECTORS = 'reference/vectors.npz';
+/** Recorded self-test samples. */
+const VECTOR_COUNT = 3;
+
+export interface Built {
+  readonly files: Files;
+  readonly manifest: Manifest;
+  readonly network: NetworkReport;
+}
+
+const json = (v: unknown): string => `${JSON.stringify(v, null, 2)}\n`;
+
+/** `in/NAME` and `out/NAME` arrays with the sample number as leading dimension. */
+function vectorFile(vectors: readonly { inputs: TensorMap; outputs: TensorMap }[]): Uint8Array {
+  const stack = (parts: readonly Tensor[]): Tensor => {
+    const [{ dtype, shape, data }] = parts;
+    const all = new (data.constructor as Float32ArrayConstructor)(data.length * parts.length);
+    parts.forEach((p, i) => all.set(p.data as Float32Array, i * data.length));
+    return tensor(dtype, [parts.length, ...shape], all);
+  };
+  const arrays = new Map<string, Tensor>();
+  for (const name of vectors[0]?.inputs.keys() ?? []) arrays.set(`in/${name}`, stack(vectors.map((v) => v.inputs.get(name)!)));
+  for (const name of vectors[0]?.outputs.keys() ?? []) arrays.set(`out/${name}`, stack(vectors.map((v) => v.outputs.get(name)!)));
+  return writeNpz(arrays);
+}
+
+/** @param samples inputs for the recorded vectors */
+export async function buildBundle(c: Compiled, o: CompileOptions, samples: readonly TensorMap[]): Promise<Built> {
+  const { graph, model } = c;
+  const program = c.program ?? fail('E901', 'nothing to build');
+  const plans = new Map(o.target.map((t) => [t, planFor(program, t)]));
+  const wasmTarget = o.target.find((t) => t !== 'c');
+  if (o.target.filter((t) => t !== 'c').length > 1) fail('E103', 'a bundle holds one WebAssembly module', { found: o.target.join(', '), remedy: 'choose wasm or wasm-scalar' });
+  const first = plans.get(o.target[0])!;
+  const packed = plans.get(wasmTarget ?? 'c')!;
+  const vectors = samples.slice(0, VECTOR_COUNT).map((inputs) => ({ inputs, outputs: runProgram(program, inputs) }));
+
+  const files = new Map<string, Uint8Array | string>();
+  files.set(WEIGHTS, packed.weights.slice(0, packed.packedBytes));
+  files.set(PROGRAM, json(programToJson(program)));
+  files.set(CONSTANTS, packed.weights.slice(packed.packedBytes));
+  files.set(VECTORS, vectorFile(vectors));
+
+  const targets: { -readonly [K in keyof Manifest['targets']]: Manifest['targets'][K] } = {};
+  let codeBytes = 0;
+  if (wasmTarget) {
+    const plan = plans.get(wasmTarget)!;
+    const { wasm, layout } = await emitWasm(plan);
+    const address = (l: { region: string; offset: number }): number => (l.region === 'weights' ? layout.weightsBase : layout.arenaBase) + l.offset;
+    const port = (p: Plan['inputs'][number]): { name: string; dtype: Tensor['dtype']; shape: readonly number[]; address: number } => {
+      const b = program.buffers[p.buffer];
+      return { name: p.name, dtype: b.dtype, shape: b.shape, address: address(p.location) };
+    };
+    files.set('model.wasm', wasm);
+    const spec = { weightsBase: layout.weightsBase, weightsBytes: plan.packedBytes, inputs: plan.inputs.map(port), outputs: plan.outputs.map(port) };
+    for (const [path, text] of writeLoader(model.name, spec, { wasm: 'model.wasm', weights: WEIGHTS })) files.set(path, text);
+    codeBytes = wasm.length;
+    targets.wasm = {
+      module: 'model.wasm', weights: WEIGHTS, features: wasmTarget === 'wasm' ? ['simd128'] : [], arenaBytes: plan.arenaBytes,
+      weightsBase: layout.weightsBase, arenaBase: layout.arenaBase, codeBytes: wasm.length,
+      inputs: spec.inputs.map((p) => p.address), outputs: spec.outputs.map((p) => p.address),
+      results: plan.calls.map((call) => call.results.map(address)),
+    };
+  }
+  if (o.target.includes('c')) {
+    const plan = plans.get('c')!;
+    const name = o.cName;
+    const emitted = emitC(plan, { name, vectors });
+    let bytes = 0;
+    for (const [path, text] of emitted) {
+      files.set(`${C_FOLDER}/${path}`, text);
+      if (path === `${name}.c` || path === `${name}.h`) bytes += text.length;
+    }
+    if (o.target[0] === 'c') codeBytes = bytes;
+    targets.c = { folder: C_FOLDER, name, arenaBytes: plan.arenaBytes, codeBytes: bytes };
+  }
+
+  const kernels = new Map(o.target.map((t) => [t, kernelsOf(plans.get(t)!)]));
+  const network = networkReport(graph, kernels.get(o.target[0])!);
+  const logits = classifierLogits(graph);
+  const manifest: Manifest = {
+    schemaVersion: SCHEMA_VERSION,
+    generator: { name: 'bitloom', version: VERSION },
+    model: { name: model.name, sha256: model.sha256, opset: model.opset },
+    inputs: graph.inputs.map((id) => ({ ...portOf(graph, id), ...inputQuantisation(graph, id) })),
+    outputs: graph.outputs.map((id) => ({ ...portOf(graph, id), ...inputQuantisation(graph, id) })),
+    classifier: logits === null ? null : logits === graph.outputs[0] ? 'logits' : 'probabilities',
+    targets,
+    reference: {
+      program: PROGRAM, constants: CONSTANTS, weights: WEIGHTS, vectors: VECTORS,
+      table: packed.constants.map((k) => ({
+        buffer: k.buffer, packing: k.packing, rows: k.shape?.rows ?? 0, k: k.shape?.k ?? 0, bits: k.shape?.bits ?? null, offset: k.location.offset, bytes: k.location.bytes,
+      })),
+    },
+    layers: network.layers.map((l) => ({
+      name: l.name, op: l.op, weightBits: l.weightBits, activationBits: l.activationBits, macs: l.macs, params: l.params,
+      kernel: Object.fromEntries([...kernels].map(([t, of]) => [t, of.get(l.name) ?? 'nest'])),
+    })),
+    bits: network.bits,
+    bytes: { weights: packed.packedBytes, code: codeBytes, arena: first.arenaBytes, floatWeights: network.floatWeightBytes },
+    cost: { bops: network.bops },
+    search: { strategy: c.search?.strategy ?? (c.choice ? 'assignment' : 'none'), objective: c.search?.objective ?? null, lowerBound: c.search?.lowerBound ?? null, gap: c.search?.gap ?? null },
+    calibration: c.observed ? { data: c.observed.synthetic ? 'synthetic' : c.observed.data.fingerprint, samples: c.observed.data.size, method: o.calibration } : null,
+    preprocessing: o.preprocessing,
+    files: fileTable(files),
+  };
+  files.set('manifest.json', json(manifest));
+  return { files, manifest, network };
+}

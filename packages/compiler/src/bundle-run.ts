@@ -1,0 +1,105 @@
+/** Runs what a bundle holds: its WebAssembly module, its C code, and the reference program. */
+import { C_VARIANTS, type CBinary, type CRun, NO_C_COMPILER, compileC, runC } from '@bitloom/backend-c';
+import { type OpenBundle, openBundle } from '@bitloom/bundle';
+import { PACKINGS, type Plan, makePlan } from '@bitloom/codegen';
+import { fail } from '@bitloom/diagnostics';
+import { type Program, type TensorMap, programFromJson } from '@bitloom/kernel-spec';
+import { DTYPES, type Tensor, type TypedArray, bytesOf, readNpz, tensor } from '@bitloom/tensor';
+
+export { openBundle };
+
+const asArray = (dtype: Tensor['dtype'], bytes: Uint8Array): TypedArray => new DTYPES[dtype].array(bytes.slice().buffer);
+
+/** The program, its constants unpacked from the shipped weights. @throws E701 */
+export async function referenceProgram(b: OpenBundle): Promise<Program> {
+  const r = b.manifest.reference;
+  const [text, raw, weights] = await Promise.all([b.read(r.program), b.read(r.constants), b.read(r.weights)]);
+  let json: { buffers?: { dtype: Tensor['dtype'] }[] };
+  try {
+    json = JSON.parse(new TextDecoder().decode(text));
+  } catch (cause) {
+    fail('E701', 'the reference program is not JSON', { node: r.program }, cause);
+  }
+  const table = new Map(r.table.map((k) => [k.buffer, k]));
+  return programFromJson(json, (buffer) => {
+    const k = table.get(buffer) ?? fail('E701', 'a constant of the program has no place in the bundle', { node: `buffer ${buffer}` });
+    const [blob, offset] = k.packing === 'raw' ? [raw, k.offset - weights.length] : [weights, k.offset];
+    if (offset < 0 || offset + k.bytes > blob.length) fail('E701', 'a constant lies outside its file', { node: `buffer ${buffer}` });
+    const bytes = blob.subarray(offset, offset + k.bytes);
+    if (k.packing !== 'raw') {
+      const shape = { rows: k.rows, k: k.k, bits: k.bits as never };
+      if (PACKINGS[k.packing].pack(new Float32Array(0), { ...shape, rows: 0 }).length !== 0 || k.rows * k.k > 2 ** 28) fail('E701', 'a packed constant is malformed', { node: `buffer ${buffer}` });
+      return PACKINGS[k.packing].unpack(bytes, shape);
+    }
+    const dtype = json.buffers?.[buffer]?.dtype;
+    if (!dtype || !(dtype in DTYPES) || k.bytes % DTYPES[dtype].bytes !== 0) fail('E701', 'a constant does not fit its type', { node: `buffer ${buffer}` });
+    return asArray(dtype, bytes);
+  });
+}
+
+export interface WasmRunner {
+  /** Runs one sample; `onStep` sees each call's result bytes. */
+  run(inputs: TensorMap, onStep?: (call: number, results: readonly Uint8Array[]) => void): TensorMap;
+}
+
+/** Instantiates the module of a bundle. @throws E701 when it does not fit the manifest */
+export async function wasmRunner(b: OpenBundle, program: Program | null = null): Promise<WasmRunner> {
+  const t = b.manifest.targets.wasm ?? fail('E701', 'the bundle holds no WebAssembly', { remedy: 'compile with --target wasm' });
+  const [code, weights] = await Promise.all([b.read(t.module), b.read(t.weights)]);
+  let exports: { memory: WebAssembly.Memory; run(): void; step(i: number): void };
+  try {
+    exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>)).instance.exports as never;
+  } catch (cause) {
+    fail('E701', 'the WebAssembly module does not load', { node: t.module, found: (cause as Error).message }, cause);
+  }
+  const memory = new Uint8Array(exports.memory.buffer);
+  const inside = (address: number, bytes: number): Uint8Array =>
+    address + bytes <= memory.length ? memory.subarray(address, address + bytes) : fail('E701', 'the manifest names addresses outside the module\'s memory', { node: t.module });
+  inside(t.weightsBase, weights.length).set(weights);
+  const size = (p: { dtype: Tensor['dtype']; shape: readonly number[] }): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
+  return {
+    run(inputs, onStep) {
+      b.manifest.inputs.forEach((p, i) => inside(t.inputs[i], size(p)).set(bytesOf(inputs.get(p.name)!)));
+      if (onStep && program) {
+        program.calls.forEach((c, i) => {
+          exports.step(i);
+          onStep(i, c.results.map((r, k) => inside(t.results[i][k], program.buffers[r].elements * DTYPES[program.buffers[r].dtype].bytes).slice()));
+        });
+      } else exports.run();
+      return new Map(b.manifest.outputs.map((p, i) => [p.name, tensor(p.dtype, p.shape, asArray(p.dtype, inside(t.outputs[i], size(p))))]));
+    },
+  };
+}
+
+export interface CRunner {
+  run(samples: readonly TensorMap[], steps?: boolean): Promise<CRun[]>;
+  dispose(): Promise<void>;
+}
+
+/** Compiles the bundle's C with the machine's compiler; a string (the reason) where there is none. */
+export async function cRunner(b: OpenBundle, program: Program): Promise<CRunner | string> {
+  const t = b.manifest.targets.c;
+  if (!t) return 'the bundle holds no C';
+  const files = new Map<string, string>();
+  for (const path of Object.keys(b.manifest.files)) {
+    if (path.startsWith(`${t.folder}/`)) files.set(path.slice(t.folder.length + 1), new TextDecoder().decode(await b.read(path)));
+  }
+  const binary: CBinary | null = await compileC(files);
+  if (!binary) return NO_C_COMPILER;
+  // Sizes of ports and results follow from the program alone.
+  const plan: Plan = makePlan(program, { target: 'c', variants: C_VARIANTS });
+  return { run: (samples, steps) => runC(binary, plan, samples, { steps }), dispose: () => binary.dispose() };
+}
+
+/** The recorded samples of a bundle. */
+export async function recordedVectors(b: OpenBundle): Promise<{ inputs: TensorMap; outputs: TensorMap }[]> {
+  const arrays = readNpz(await b.read(b.manifest.reference.vectors));
+  const sample = (prefix: string, ports: readonly { name: string; dtype: Tensor['dtype']; shape: readonly number[] }[], i: number): TensorMap =>
+    new Map(ports.map((p) => {
+      const all = arrays.get(`${prefix}/${p.name}`) ?? fail('E701', 'recorded vectors lack an array', { node: p.name });
+      const n = p.shape.reduce((a, d) => a * d, 1);
+      return [p.name, tensor(p.dtype, p.shape, all.data.slice(i * n, (i + 1) * n))];
+    }));
+  const count = arrays.size === 0 ? 0 : [...arrays.values()][0].shape[0];
+  return Array.from({ length: count }, (_, i) => ({ inputs: sample('in', b.manifest.inputs, i), outputs: sample('out', b.manifest.outputs, i) }));
+}

@@ -1,0 +1,133 @@
+/** Accuracy of a float model (on onnxruntime) or of a bundle (what it ships). */
+import { stat } from 'node:fs/promises';
+import type { Progress } from '@bitloom/calibrate';
+import { graphBatches } from '@bitloom/calibrate';
+import { type Preprocessing, batches, openData, preprocessingSchema, subset } from '@bitloom/data';
+import { fail } from '@bitloom/diagnostics';
+import { compileGraph } from '@bitloom/engine';
+import { classifierLogits } from '@bitloom/search';
+import type { Tensor } from '@bitloom/tensor';
+import { cRunner, openBundle, referenceProgram, wasmRunner } from './bundle-run.js';
+import { inputSpecs, loadModel, statisticsGraph } from './model.js';
+
+export interface EvalReport {
+  readonly samples: number;
+  /** Share of samples whose largest output is the label, in percent; null without labels. */
+  readonly top1: number | null;
+  /** Mean cross-entropy in nats; null without labels. */
+  readonly loss: number | null;
+}
+
+export interface EvalOptions {
+  readonly data: string;
+  /** For models; a bundle remembers its own. */
+  readonly preprocessing: Preprocessing | null;
+  readonly define: Readonly<Record<string, number>>;
+  readonly samples: number | null;
+  readonly seed: number;
+  /** For bundles with several targets. */
+  readonly target: 'wasm' | 'c' | null;
+  /** Added to the predicted class before it is compared (models with a background class 0 need −1). */
+  readonly labelOffset: number;
+}
+
+/** Counts right answers and sums the loss. Outputs are logits or probabilities. */
+class Score {
+  samples = 0;
+  private right = 0;
+  private loss = 0;
+  private labelled = true;
+  constructor(private readonly probabilities: boolean, private readonly offset: number) {}
+
+  add(output: Tensor, n: number, label: number | undefined): void {
+    this.samples++;
+    if (label === undefined) {
+      this.labelled = false;
+      return;
+    }
+    const classes = output.data.length / output.shape[0];
+    const row = Array.from({ length: classes }, (_, i) => Number(output.data[n * classes + i]));
+    const top = row.reduce((best, v, i) => (v > row[best] ? i : best), 0);
+    if (top + this.offset === label) this.right++;
+    const at = row[label - this.offset] ?? -Infinity;
+    if (this.probabilities) this.loss -= Math.log(Math.max(at, 1e-30));
+    else {
+      const m = row[top];
+      this.loss += Math.log(row.reduce((s, v) => s + Math.exp(v - m), 0)) + m - at;
+    }
+  }
+
+  report(): EvalReport {
+    return this.labelled ? { samples: this.samples, top1: (100 * this.right) / this.samples, loss: this.loss / this.samples } : { samples: this.samples, top1: null, loss: null };
+  }
+}
+
+/** @throws E704 when the path is neither a model nor a bundle */
+export async function evaluate(path: string, o: EvalOptions, progress: Progress = () => {}): Promise<EvalReport> {
+  const info = await stat(path).catch((cause) => fail('E704', 'no such model or bundle', { node: path }, cause));
+  return info.isDirectory() ? evaluateBundle(path, o, progress) : evaluateModel(path, o, progress);
+}
+
+async function evaluateModel(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
+  const model = await loadModel(path, o.define);
+  const g = statisticsGraph(model);
+  const all = await openData(o.data, inputSpecs(g), o.preprocessing ?? {});
+  const source = o.samples === null ? all : subset(all, o.samples, o.seed);
+  const session = await compileGraph(g);
+  const score = new Score(classifierLogits(g) !== g.outputs[0], o.labelOffset);
+  try {
+    for await (const b of graphBatches(g, source)) {
+      const out = (await session.run(b.inputs)).get(g.outputs[0])!;
+      for (let n = 0; n < b.count; n++) score.add(out, n, b.labels?.[n]);
+      progress('eval', score.samples, source.size);
+    }
+  } finally {
+    await session.close();
+  }
+  return score.report();
+}
+
+/** Samples handed to the C program at once. */
+const C_BATCH = 128;
+
+async function evaluateBundle(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
+  const bundle = await openBundle(path);
+  const m = bundle.manifest;
+  const all = await openData(o.data, m.inputs, o.preprocessing ?? preprocessingSchema.parse(m.preprocessing));
+  const source = o.samples === null ? all : subset(all, o.samples, o.seed);
+  const size = m.inputs[0]?.shape[0] ?? 1;
+  const name = m.outputs[0].name;
+  const program = await referenceProgram(bundle);
+  const score = new Score(m.classifier === 'probabilities', o.labelOffset);
+  const target = o.target ?? (m.targets.wasm ? 'wasm' : 'c');
+  const indices = Array.from({ length: Math.ceil(source.size / size) * size }, (_, i) => i % source.size);
+  let left = source.size;
+  const record = (out: Tensor, labels: Int32Array | undefined): void => {
+    for (let n = 0; n < Math.min(size, left); n++) score.add(out, n, labels?.[n]);
+    left -= size;
+    progress('eval', score.samples, source.size);
+  };
+  if (target === 'wasm') {
+    const runner = await wasmRunner(bundle);
+    for await (const b of batches(source, size, { indices })) record(runner.run(b.inputs).get(name)!, b.labels);
+    return score.report();
+  }
+  const runner = await cRunner(bundle, program);
+  if (typeof runner === 'string') fail('E603', 'the C code cannot be run here', { found: runner, remedy: 'install gcc, or evaluate --target wasm' });
+  try {
+    let pending: { inputs: Map<string, Tensor>; labels?: Int32Array }[] = [];
+    const flush = async (): Promise<void> => {
+      const runs = await runner.run(pending.map((b) => b.inputs));
+      runs.forEach((r, i) => record(r.outputs.get(name)!, pending[i].labels));
+      pending = [];
+    };
+    for await (const b of batches(source, size, { indices })) {
+      pending.push(b);
+      if (pending.length === C_BATCH) await flush();
+    }
+    await flush();
+  } finally {
+    await runner.dispose();
+  }
+  return score.report();
+}

@@ -1,0 +1,113 @@
+/** WASM = C = reference, layer by layer, bit for bit. */
+import { type DataSource, batches, openData, preprocessingSchema } from '@bitloom/data';
+import type { Progress } from '@bitloom/calibrate';
+import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
+import { bytesOf } from '@bitloom/tensor';
+import { cRunner, openBundle, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
+
+export interface Mismatch {
+  readonly vector: number;
+  readonly backend: string;
+  /** Call number and ONNX node; null when only outputs were compared. */
+  readonly layer: number | null;
+  readonly node: string;
+  readonly index: number;
+}
+
+export interface VerifyReport {
+  /** Samples compared. */
+  readonly vectors: number;
+  /** Kernel calls compared on each of the samples that the reference ran. */
+  readonly layers: number;
+  readonly mismatches: number;
+  readonly firstMismatch: Mismatch | null;
+  readonly backends: readonly string[];
+  /** Reasons for what could not be checked. */
+  readonly skipped: readonly string[];
+}
+
+export interface VerifyOptions {
+  readonly data: string | null;
+  /** Samples of `data` on which the reference runs too, layer by layer. */
+  readonly reference: number;
+  readonly limit: number | null;
+}
+
+const firstDifference = (a: Uint8Array, b: Uint8Array): number => {
+  if (a.length !== b.length) return Math.min(a.length, b.length);
+  return Buffer.compare(a, b) === 0 ? -1 : a.findIndex((v, i) => v !== b[i]);
+};
+
+/** Samples per run of the C program. */
+const C_BATCH = 128;
+
+/** @throws E701 for a damaged bundle */
+export async function verifyBundle(folder: string, o: VerifyOptions, progress: Progress = () => {}): Promise<VerifyReport> {
+  const bundle = await openBundle(folder);
+  const program = await referenceProgram(bundle);
+  const skipped: string[] = [];
+  const wasm = bundle.manifest.targets.wasm ? await wasmRunner(bundle, program) : null;
+  const c = bundle.manifest.targets.c ? await cRunner(bundle, program) : 'the bundle holds no C';
+  if (!wasm) skipped.push('wasm: the bundle holds no WebAssembly');
+  if (typeof c === 'string') skipped.push(`c: ${c}`);
+
+  let vectors = 0;
+  let mismatches = 0;
+  let firstMismatch: Mismatch | null = null;
+  const note = (m: Mismatch): void => {
+    mismatches++;
+    firstMismatch ??= m;
+  };
+  const compareOutputs = (vector: number, backend: string, expected: TensorMap, got: TensorMap): void => {
+    for (const [name, t] of expected) {
+      const index = firstDifference(bytesOf(t), bytesOf(got.get(name)!));
+      if (index >= 0) note({ vector, backend, layer: null, node: name, index });
+    }
+  };
+  const check = async (samples: readonly TensorMap[], layerwise: boolean, expected: readonly (TensorMap | null)[]): Promise<void> => {
+    const cRuns = typeof c === 'string' ? null : await c.run(samples, layerwise);
+    samples.forEach((inputs, k) => {
+      const vector = vectors++;
+      const steps: Uint8Array[][] = [];
+      const reference = layerwise ? runProgram(program, inputs, (_, __, results) => void steps.push(results.map((r) => new Uint8Array(r.buffer, r.byteOffset, r.byteLength).slice()))) : null;
+      const compareStep = (backend: string, call: number, results: readonly Uint8Array[]): void => {
+        results.forEach((r, i) => {
+          const index = firstDifference(steps[call][i], r);
+          if (index >= 0) note({ vector, backend, layer: call, node: program.calls[call].origin, index });
+        });
+      };
+      const w = wasm?.run(inputs, layerwise ? (call, results) => compareStep('wasm', call, results) : undefined) ?? null;
+      cRuns?.[k].steps?.forEach((results, call) => compareStep('c', call, results));
+      const base = reference ?? w;
+      if (expected[k] && reference) compareOutputs(vector, 'reference', expected[k], reference);
+      if (reference && w) compareOutputs(vector, 'wasm', reference, w);
+      if (base && cRuns) compareOutputs(vector, 'c', base, cRuns[k].outputs);
+    });
+  };
+
+  try {
+    if (o.data === null) {
+      const recorded = await recordedVectors(bundle);
+      await check(recorded.map((v) => v.inputs), true, recorded.map((v) => v.outputs));
+    } else {
+      const source: DataSource = await openData(o.data, bundle.manifest.inputs, preprocessingSchema.parse(bundle.manifest.preprocessing));
+      const total = Math.min(source.size, o.limit ?? Infinity);
+      const size = bundle.manifest.inputs[0]?.shape[0] ?? 1;
+      let pending: TensorMap[] = [];
+      const flush = async (layerwise: boolean): Promise<void> => {
+        await check(pending, layerwise, pending.map(() => null));
+        pending = [];
+        progress('verify', vectors * size, total);
+      };
+      for await (const b of batches(source, size, { limit: Math.floor(total / size) * size })) {
+        pending.push(b.inputs);
+        const layerwise = vectors < o.reference;
+        if (layerwise || pending.length === C_BATCH) await flush(layerwise);
+      }
+      if (pending.length > 0) await flush(false);
+    }
+  } finally {
+    if (typeof c !== 'string') await c.dispose();
+  }
+  return { vectors, layers: program.calls.length, mismatches, firstMismatch, backends: ['reference', ...(wasm ? ['wasm'] : []), ...(typeof c === 'string' ? [] : ['c'])], skipped };
+}
