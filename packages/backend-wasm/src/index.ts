@@ -1,1 +1,5 @@
-export {};
+export * from './emit.js';
+export * from './run.js';
+export { printNest, supportFunctions, type Uses } from './print-nest.js';
+export { WASM_VARIANTS, variantsFor, type WasmVariant } from './variants.js';
+export type { Isa, WasmFunction } from './kernels.js';

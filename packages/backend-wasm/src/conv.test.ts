@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { makePlan } from '@bitloom/codegen';
+import { type Bits, isBits } from '@bitloom/numerics';
+import { Rng, type Tensor } from '@bitloom/tensor';
+import { emitWasm, runWasm, variantsFor } from './index.js';
+import { type ConvCase, convProgram, floatCase, integerCase, randomGeometry, withOutput } from './conv.test.fixtures.js';
+
+const BITS: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8].filter(isBits);
+const TARGETS = ['wasm', 'wasm-scalar'] as const;
+
+/** Compiles the cases with one variant into one module and compares every output with the reference, bit for bit. */
+async function check(cases: readonly ConvCase[], variant: string): Promise<void> {
+  const target = variant.endsWith('scalar') ? 'wasm-scalar' : 'wasm';
+  const { program, inputs, expected } = convProgram(cases);
+  const plan = makePlan(program, { target, variants: variantsFor(target), filter: (v) => v.name === variant });
+  const got = await runWasm(await emitWasm(plan), plan, inputs);
+  expected.forEach((y, i) => {
+    const data = (got.get(`y${i}`) as Tensor).data;
+    const at = y.findIndex((v: number | bigint, j: number) => !Object.is(v, data[j]));
+    if (at >= 0) expect.fail(`${variant} ${JSON.stringify(cases[i].params)}: element ${at} is ${data[at]}, not ${y[at]}`);
+  });
+}
+
+/** `n` cases for each of the 64 bit pairs. */
+function integerCases(seed: number, n: number, depthwise: boolean): ConvCase[] {
+  const rng = new Rng(seed);
+  return BITS.flatMap((w) => BITS.flatMap((a) => Array.from({ length: n }, () => integerCase(rng, randomGeometry(rng, depthwise), w, a))));
+}
+
+describe.each(['bitserial__simd128', 'bitserial__scalar', 'int8__simd128', 'int8__scalar'])('%s', (variant) => {
+  it('equals the reference for all 64 bit pairs', () => check(integerCases(1, 6, false), variant));
+
+  it('equals the reference where accumulators are largest and byte counters fill up', async () => {
+    const rng = new Rng(2);
+    const g = withOutput({ batch: 1, inH: 3, inW: 3, inC: 600, outC: 9, groups: 1, kH: 3, kW: 3, strideH: 1, strideW: 1, padT: 1, padL: 1, dilH: 1, dilW: 1 }, 1);
+    const cases = ([[1, 1], [2, 3], [8, 8]] as const).flatMap(([w, a]) => [
+      integerCase(rng, g, w, a),
+      { ...integerCase(rng, g, w, a), x: new Uint8Array(9 * 600).fill(2 ** a - 1), w: new Int8Array(9 * 5400).fill(w === 1 ? 1 : -(2 ** (w - 1))) },
+    ]);
+    await check(cases, variant);
+  });
+
+  it('gathers everything once where that needs less scratch: more channels than pixels', async () => {
+    const rng = new Rng(3);
+    const g = withOutput({ batch: 3, inH: 1, inW: 1, inC: 50, outC: 77, groups: 1, kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1 }, 0);
+    await check([integerCase(rng, g, 4, 8), integerCase(rng, g, 8, 8), integerCase(rng, { ...g, batch: 9 }, 3, 5)], variant);
+  });
+});
+
+describe.each(['depthwise__simd128', 'depthwise__scalar'])('%s', (variant) => {
+  it('equals the reference for all weight bits', () => check(integerCases(4, 2, true), variant));
+});
+
+describe.each(['f32__simd128', 'f32__scalar', 'f32_depthwise__simd128', 'f32_depthwise__scalar'])('%s', (variant) => {
+  it('equals the reference bit for bit', async () => {
+    const rng = new Rng(5);
+    const cases = Array.from({ length: 60 }, () => floatCase(rng, randomGeometry(rng, variant.includes('depthwise'))));
+    await check(cases.filter((c) => variantsFor('wasm').find((v) => v.name === variant)!.accepts(c.params)), variant);
+  });
+});
+
+describe('choice of variants', () => {
+  it.each(TARGETS)('%s: something accepts everything', (target) => {
+    const rng = new Rng(6);
+    for (let i = 0; i < 200; i++) {
+      const g = randomGeometry(rng, i % 4 === 0);
+      for (const c of [integerCase(rng, g, BITS[rng.int(8)], BITS[rng.int(8)]), floatCase(rng, g)]) expect(variantsFor(target).some((v) => v.accepts(c.params))).toBe(true);
+    }
+  });
+
+  it('emits no SIMD for wasm-scalar, and SIMD for wasm', async () => {
+    const rng = new Rng(7);
+    const { program } = convProgram([integerCase(rng, randomGeometry(rng, false), 4, 4), floatCase(rng, randomGeometry(rng, false))]);
+    const wat = async (target: string): Promise<string> => (await emitWasm(makePlan(program, { target, variants: variantsFor(target) }))).wat;
+    expect(await wat('wasm-scalar')).not.toContain('v128');
+    expect(await wat('wasm')).toContain('i32x4.dot_i16x8_s');
+  });
+
+  it('refuses to emit a SIMD variant for wasm-scalar', async () => {
+    const { program } = convProgram([integerCase(new Rng(8), randomGeometry(new Rng(8), false), 4, 4)]);
+    await expect(emitWasm(makePlan(program, { target: 'wasm-scalar', variants: variantsFor('wasm') }))).rejects.toMatchObject({ code: 'E901' });
+  });
+});

@@ -1,0 +1,120 @@
+/** From a plan to a WebAssembly module: one function per kernel symbol and per distinct nest, one wrapper per call. */
+import { fail } from '@bitloom/diagnostics';
+import { type Location, type Plan, type PlannedCall, alignUp } from '@bitloom/codegen';
+import type { ConvParams } from '@bitloom/kernel-spec';
+import { CONV_PARAMS, isFloatParam } from './kernels.js';
+import { type Uses, constantText, printNest, supportFunctions } from './print-nest.js';
+import type { WasmVariant } from './variants.js';
+
+/** Where the regions of a plan lie in the module's memory, and its size in pages of 64 KiB. */
+export interface MemoryLayout {
+  readonly weightsBase: number;
+  readonly arenaBase: number;
+  readonly pages: number;
+}
+
+export interface EmittedWasm {
+  /**
+   * Exports `memory`, `run()` (all calls) and `step(i)` (call i); imports nothing, never grows. Weights are not inside: they must
+   * be copied to `weightsBase` once.
+   */
+  readonly wasm: Uint8Array;
+  readonly wat: string;
+  readonly layout: MemoryLayout;
+}
+
+const PAGE = 65536;
+/** Cache lines; also keeps addresses from being zero. */
+const REGION_ALIGNMENT = 64;
+const MAX_PAGES = 65536;
+
+/** Base addresses and size. @throws E601 when weights and arena exceed 4 GiB */
+export function memoryLayout(plan: Plan): MemoryLayout {
+  const weightsBase = REGION_ALIGNMENT;
+  const arenaBase = alignUp(weightsBase + plan.weights.length, REGION_ALIGNMENT);
+  const pages = Math.ceil((arenaBase + plan.arenaBytes) / PAGE);
+  if (pages >= MAX_PAGES) fail('E601', 'the network needs more memory than WebAssembly has', { found: `${pages * PAGE} bytes`, expected: 'less than 4 GiB', remedy: 'reduce the batch or the input size' });
+  return { weightsBase, arenaBase, pages };
+}
+
+export const addressOf = (layout: MemoryLayout, l: Location): number => (l.region === 'weights' ? layout.weightsBase : layout.arenaBase) + l.offset;
+
+/** The module's text. Deterministic. @throws E901 for variants of another backend or instruction set */
+export function emitWat(plan: Plan): { readonly wat: string; readonly layout: MemoryLayout } {
+  const simd = plan.target !== 'wasm-scalar';
+  const layout = memoryLayout(plan);
+  const functions = new Map<string, string>();
+  const nests = new Map<string, string>();
+  const uses: Uses = new Set();
+
+  const nestName = (text: string): string => {
+    let name = nests.get(text);
+    if (!name) nests.set(text, (name = `nest${nests.size}`));
+    return name;
+  };
+  const convCall = (c: PlannedCall, p: ConvParams): string => {
+    const variant = c.variant as WasmVariant;
+    if (!variant.functions || (!simd && variant.isa !== 'scalar')) fail('E901', 'a kernel variant of another target', { node: c.call.origin, found: variant.name, expected: plan.target });
+    if (c.args[1].region !== 'weights') fail('E601', 'the weights of a convolution must be constant', { node: c.call.origin });
+    if (p.batch * p.outH * p.outW * p.outC === 0) return '';
+    const [driver, ...callees] = variant.functions(p);
+    for (const f of [driver, ...callees]) if (!functions.has(f.name)) functions.set(f.name, f.text());
+    const values = variant.arguments(p, { args: c.args.map((a) => addressOf(layout, a)), result: addressOf(layout, c.results[0]), scratch: c.scratch ? addressOf(layout, c.scratch) : 0 });
+    return `(call $${driver.name} ${values.map((v, i) => constantText(isFloatParam(CONV_PARAMS[i]) ? 'f32' : 'i32', v)).join(' ')})`;
+  };
+  const calls = plan.calls.map((c) => {
+    if (c.call.family === 'conv') return convCall(c, c.call.params);
+    const name = nestName(printNest(c.call.params, simd, uses));
+    return `(call $${name} ${[...c.args, ...c.results].map((a) => `(i32.const ${addressOf(layout, a)})`).join(' ')})`;
+  });
+
+  const n = calls.length;
+  const wat = [
+    '(module',
+    `(memory (export "memory") ${layout.pages} ${layout.pages})`,
+    `(table funcref (elem${calls.map((_, i) => ` $call${i}`).join('')}))`,
+    ...supportFunctions(uses),
+    ...[...nests].map(([text, name]) => `(func $${name}${text}`),
+    ...functions.values(),
+    ...calls.map((call, i) => `;; ${plan.calls[i].call.origin.replace(/[^\w ./:-]/g, '?')}\n(func $call${i} ${call})`),
+    `(func $step (export "step") (param $i i32) (call_indirect (local.get $i)))`,
+    `(func (export "run") (local $i i32)`,
+    `  (block $done (loop $next`,
+    `    (br_if $done (i32.ge_u (local.get $i) (i32.const ${n})))`,
+    `    (call $step (local.get $i))`,
+    `    (local.set $i (i32.add (local.get $i) (i32.const 1)))`,
+    `    (br $next))))`,
+    ')',
+    '',
+  ].join('\n');
+  return { wat, layout };
+}
+
+/** Assembles text. @throws E603 with wabt's message and the line it is about */
+export async function assemble(wat: string): Promise<Uint8Array> {
+  const { default: load } = await import('wabt');
+  const wabt = await load();
+  try {
+    const module = wabt.parseWat('module.wat', wat, { simd: true, sat_float_to_int: true, sign_extension: true, mutable_globals: true });
+    try {
+      module.validate();
+      return module.toBinary({ write_debug_names: false }).buffer;
+    } finally {
+      module.destroy();
+    }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    const [, line, what] = /module\.wat:(\d+):\d+: (.*)/.exec(message) ?? [];
+    const found = line ? `line ${line}: ${wat.split('\n')[Number(line) - 1].trim()}` : undefined;
+    fail('E603', `wabt rejected generated code: ${what ?? message}`, { found }, error);
+  }
+}
+
+/**
+ * Compiles a plan for the target `wasm` (SIMD128) or `wasm-scalar` (no SIMD instruction at all).
+ * @throws E601 when memory exceeds 4 GiB, E603 when wabt rejects the code
+ */
+export async function emitWasm(plan: Plan): Promise<EmittedWasm> {
+  const { wat, layout } = emitWat(plan);
+  return { wasm: await assemble(wat), wat, layout };
+}

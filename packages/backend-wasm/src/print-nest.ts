@@ -1,0 +1,533 @@
+/**
+ * Prints nests and scalar functions as WebAssembly text. Loops whose iterations are independent and contiguous run four lanes
+ * at a time where SIMD is allowed; every lane computes exactly what the scalar loop would, so results do not change.
+ */
+import { fail } from '@bitloom/diagnostics';
+import { type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest } from '@bitloom/kernel-spec';
+import type { DType } from '@bitloom/tensor';
+import { DTYPES } from '@bitloom/tensor';
+import { childrenOf, expressionsOf, hoistInvariants, keyOf, readsOf, statementsOf, writesOf } from './hoist.js';
+
+type WasmType = Scalar | 'v128';
+
+/** Lanes of a v128 of 32-bit elements. */
+const LANES = 4;
+
+const LOAD: Readonly<Record<DType, string>> = {
+  f32: 'f32.load', f64: 'f64.load', i64: 'i64.load', u64: 'i64.load', u32: 'i64.load32_u', i32: 'i32.load',
+  i16: 'i32.load16_s', u16: 'i32.load16_u', i8: 'i32.load8_s', u8: 'i32.load8_u', bool: 'i32.load8_u',
+};
+const STORE: Readonly<Record<DType, string>> = {
+  f32: 'f32.store', f64: 'f64.store', i64: 'i64.store', u64: 'i64.store', u32: 'i64.store32', i32: 'i32.store',
+  i16: 'i32.store16', u16: 'i32.store16', i8: 'i32.store8', u8: 'i32.store8', bool: 'i32.store8',
+};
+/** Four consecutive elements as four 32-bit lanes. */
+const LOAD4: Readonly<Partial<Record<DType, (address: string) => string>>> = {
+  f32: (a) => `(v128.load align=4 ${a})`,
+  i32: (a) => `(v128.load align=4 ${a})`,
+  i16: (a) => `(v128.load16x4_s align=2 ${a})`,
+  u16: (a) => `(v128.load16x4_u align=2 ${a})`,
+  i8: (a) => `(i32x4.extend_low_i16x8_s (i16x8.extend_low_i8x16_s (v128.load32_zero align=1 ${a})))`,
+  u8: (a) => `(i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero align=1 ${a})))`,
+  bool: (a) => `(i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero align=1 ${a})))`,
+};
+/** Low bytes (or halves) of the four lanes side by side, as stores wrap; `v` names a scratch local. */
+const narrow = (bytes: number, x: string, v: string): string => {
+  const lanes = Array.from({ length: 16 }, (_, i) => (i < 4 * bytes ? Math.floor(i / bytes) * 4 + (i % bytes) : 0));
+  return `(i8x16.shuffle ${lanes.join(' ')} (local.tee ${v} ${x}) (local.get ${v}))`;
+};
+type Store4 = (address: string, x: string, v: string) => string;
+const store32: Store4 = (a, x) => `(v128.store align=4 ${a} ${x})`;
+const store16: Store4 = (a, x, v) => `(v128.store64_lane align=2 0 ${a} ${narrow(2, x, v)})`;
+const store8: Store4 = (a, x, v) => `(v128.store32_lane align=1 0 ${a} ${narrow(1, x, v)})`;
+const STORE4: Readonly<Partial<Record<DType, Store4>>> = { f32: store32, i32: store32, i16: store16, u16: store16, i8: store8, u8: store8, bool: store8 };
+
+const FLOAT_UNARY: Readonly<Partial<Record<UnaryOp, string>>> = { neg: 'neg', abs: 'abs', sqrt: 'sqrt', floor: 'floor', ceil: 'ceil', trunc: 'trunc', nearest: 'nearest' };
+const INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = { add: 'add', sub: 'sub', mul: 'mul', and: 'and', or: 'or', xor: 'xor', shl: 'shl', shr: 'shr_s', ushr: 'shr_u' };
+const FLOAT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = { add: 'add', sub: 'sub', mul: 'mul', div: 'div', min: 'min', max: 'max' };
+const VECTOR_INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = {
+  add: 'i32x4.add', sub: 'i32x4.sub', mul: 'i32x4.mul', and: 'v128.and', or: 'v128.or', xor: 'v128.xor',
+  min: 'i32x4.min_s', max: 'i32x4.max_s', pmin: 'i32x4.min_s', pmax: 'i32x4.max_s',
+};
+const VECTOR_SHIFT: Readonly<Partial<Record<BinaryOp, string>>> = { shl: 'i32x4.shl', shr: 'i32x4.shr_s', ushr: 'i32x4.shr_u' };
+const CAST: Readonly<Record<string, string>> = {
+  'i32 i64': 'i64.extend_i32_s', 'i32 f32': 'f32.convert_i32_s', 'i32 f64': 'f64.convert_i32_s',
+  'i64 i32': 'i32.wrap_i64', 'i64 f32': 'f32.convert_i64_s', 'i64 f64': 'f64.convert_i64_s',
+  'f32 i32': 'i32.trunc_sat_f32_s', 'f32 i64': 'i64.trunc_sat_f32_s', 'f32 f64': 'f64.promote_f32',
+  'f64 i32': 'i32.trunc_sat_f64_s', 'f64 i64': 'i64.trunc_sat_f64_s', 'f64 f32': 'f32.demote_f64',
+};
+const CANONICAL_NAN = { f32: '(i32.const 0x7fc00000)', f64: '(i64.const 0x7ff8000000000000)' } as const;
+
+const isFloat = (t: Scalar): t is 'f32' | 'f64' => t === 'f32' || t === 'f64';
+const compareOp = (op: CompareOp, float: boolean): string => (float || op === 'eq' || op === 'ne' ? op : `${op}_s`);
+const shape = (t: Scalar): string => (t === 'f32' ? 'f32x4' : 'i32x4');
+
+/** Literal of a scalar constant; decimal notation of a double reads back exactly. */
+export function constantText(t: Scalar, v: number | bigint): string {
+  if (typeof v === 'bigint' || !isFloat(t)) return `(${t}.const ${v})`;
+  const text = Number.isNaN(v) ? 'nan' : v === Infinity ? 'inf' : v === -Infinity ? '-inf' : Object.is(v, -0) ? '-0' : String(v);
+  return `(${t}.const ${text})`;
+}
+
+/** Division as nests define it: zero for a zero divisor, and no trap for the one overflow. */
+const GUARDED: Readonly<Record<string, string>> = Object.fromEntries(
+  (['i32', 'i64'] as const).flatMap((t) => [
+    [`div_${t}`, `(func $div_${t} (param $a ${t}) (param $b ${t}) (result ${t})
+  (if (${t}.eqz (local.get $b)) (then (return (${t}.const 0))))
+  (if (${t}.eq (local.get $b) (${t}.const -1)) (then (return (${t}.sub (${t}.const 0) (local.get $a)))))
+  (${t}.div_s (local.get $a) (local.get $b)))`],
+    [`rem_${t}`, `(func $rem_${t} (param $a ${t}) (param $b ${t}) (result ${t})
+  (if (${t}.eqz (local.get $b)) (then (return (${t}.const 0))))
+  (${t}.rem_s (local.get $a) (local.get $b)))`],
+  ]),
+);
+
+/** How a local of a vectorised loop's body is kept: a scalar whose lanes differ by `stride` (0: uniform), or a vector. */
+type Kind = number | 'vector';
+
+/** The part of a vectorised loop that its expressions depend on. */
+interface VectorScope {
+  readonly kinds: ReadonlyMap<string, Kind>;
+  /** Names that change during the loop, so that splats of them are not moved in front of it. */
+  readonly changing: ReadonlySet<string>;
+  /** Text → local of what is computed in front of the loop; null where there is no loop. */
+  readonly hoisted: Map<string, string> | null;
+}
+
+/** Lane stride of a load-free i32 expression, 0 for a uniform expression of any type, null otherwise. */
+function strideOf(x: Expr, kinds: ReadonlyMap<string, Kind>): number | null {
+  if (x.k === 'var') {
+    const kind = kinds.get(x.name) ?? 0;
+    return kind === 'vector' ? null : kind;
+  }
+  const c = childrenOf(x).map((y) => strideOf(y, kinds));
+  if (c.every((s) => s === 0)) return 0;
+  if (x.k !== 'bin' || x.t !== 'i32' || c.includes(null)) return null;
+  const [a, b] = c as number[];
+  if (x.op === 'add') return (a + b) | 0;
+  if (x.op === 'sub') return (a - b) | 0;
+  if (x.op === 'mul' && x.b.k === 'const') return Math.imul(a, Number(x.b.v));
+  if (x.op === 'mul' && x.a.k === 'const') return Math.imul(b, Number(x.a.v));
+  return null;
+}
+
+/** Whether an expression gives a comparison's 0 or 1 in every lane, so that masks can be combined bit by bit. */
+const isBoolean = (x: Expr): boolean => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or' || x.op === 'xor') && isBoolean(x.a) && isBoolean(x.b));
+
+/** Names of functions that printed code calls: see {@link supportFunctions}. */
+export type Uses = Set<string>;
+
+class FunctionPrinter {
+  private readonly locals: { name: string; type: WasmType }[] = [];
+  private readonly names = new Map<string, string>();
+  private readonly lines: string[] = [];
+  private readonly free: Record<WasmType, string[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  private depth = 1;
+  private labels = 0;
+
+  constructor(
+    private readonly operands: readonly NestOperand[],
+    private readonly simd: boolean,
+    private readonly uses: Uses,
+  ) {}
+
+  private line(text: string): void {
+    this.lines.push('  '.repeat(this.depth) + text);
+  }
+  private fresh(type: WasmType): string {
+    const name = `$v${this.locals.length}`;
+    this.locals.push({ name, type });
+    return name;
+  }
+  /** Runs `body` with `n` scratch locals that nested expressions do not touch. */
+  private scratch(type: WasmType, n: number, body: (...names: string[]) => string): string {
+    const names = Array.from({ length: n }, () => this.free[type].pop() ?? this.fresh(type));
+    const text = body(...names);
+    this.free[type].push(...names.reverse());
+    return text;
+  }
+  private local(name: string, type: WasmType): string {
+    const key = type === 'v128' ? `${name}:v` : name;
+    let n = this.names.get(key);
+    if (!n) this.names.set(key, (n = this.fresh(type)));
+    return n;
+  }
+
+  // ---- scalars
+
+  scalar(x: Expr): string {
+    switch (x.k) {
+      case 'const':
+        return constantText(x.t, x.v);
+      case 'var':
+        return `(local.get ${this.local(x.name, x.t)})`;
+      case 'load':
+        return `(${LOAD[this.operands[x.buf].dtype]} ${this.address(x.buf, x.at)})`;
+      case 'un':
+        return this.unary(x.op, x.x);
+      case 'bin':
+        return this.binary(x.op, x.t, x.a, x.b);
+      case 'cmp':
+        return `(${x.of}.${compareOp(x.op, isFloat(x.of))} ${this.scalar(x.a)} ${this.scalar(x.b)})`;
+      case 'cast':
+        return x.t === x.x.t ? this.scalar(x.x) : `(${CAST[`${x.x.t} ${x.t}`]} ${this.scalar(x.x)})`;
+      case 'sel':
+        return `(select ${this.scalar(x.a)} ${this.scalar(x.b)} ${this.scalar(x.c)})`;
+      case 'call':
+        this.uses.add(`s_${x.fn}`);
+        return `(call $s_${x.fn} ${x.args.map((a) => this.scalar(a)).join(' ')})`;
+    }
+  }
+
+  private unary(op: UnaryOp, x: Expr): string {
+    const { t } = x;
+    if (op === 'frombits') return `(${t === 'i32' ? 'f32.reinterpret_i32' : 'f64.reinterpret_i64'} ${this.scalar(x)})`;
+    if (op === 'bits' && isFloat(t)) {
+      // NaN payloads differ between engines; the reference has one NaN.
+      const int = t === 'f32' ? 'i32' : 'i64';
+      return this.scratch(t, 1, (v) => `(select (${int}.reinterpret_${t} (local.tee ${v} ${this.scalar(x)})) ${CANONICAL_NAN[t]} (${t}.eq (local.get ${v}) (local.get ${v})))`);
+    }
+    if (isFloat(t)) return `(${t}.${FLOAT_UNARY[op]} ${this.scalar(x)})`;
+    if (op === 'neg') return `(${t}.sub (${t}.const 0) ${this.scalar(x)})`;
+    return this.scratch(t, 1, (v) => `(select (${t}.sub (${t}.const 0) (local.tee ${v} ${this.scalar(x)})) (local.get ${v}) (${t}.lt_s (local.get ${v}) (${t}.const 0)))`);
+  }
+
+  private binary(op: BinaryOp, t: Scalar, a: Expr, b: Expr): string {
+    const simple = isFloat(t) ? FLOAT_BINARY[op] : INT_BINARY[op];
+    if (simple) return `(${t}.${simple} ${this.scalar(a)} ${this.scalar(b)})`;
+    if (op === 'div' || op === 'rem') {
+      if (b.k === 'const' && Number(b.v) > 0) return `(${t}.${op}_s ${this.scalar(a)} ${this.scalar(b)})`;
+      this.uses.add(`${op}_${t}`);
+      return `(call $${op}_${t} ${this.scalar(a)} ${this.scalar(b)})`;
+    }
+    // pmin(a,b) = b < a ? b : a, pmax(a,b) = a < b ? b : a; min and max of integers are the same.
+    const lt = `${t}.${compareOp('lt', isFloat(t))}`;
+    return this.scratch(t, 2, (p, q) => {
+      const [u, v] = [`(local.get ${p})`, `(local.get ${q})`];
+      const less = op === 'pmin' || op === 'min' ? `(${lt} ${v} ${u})` : `(${lt} ${u} ${v})`;
+      return `(select (local.tee ${q} ${this.scalar(b)}) (local.tee ${p} ${this.scalar(a)}) ${less})`;
+    });
+  }
+
+  private address(buf: number, at: Expr): string {
+    const shift = Math.log2(DTYPES[this.operands[buf].dtype].bytes);
+    if (at.k === 'const' && at.v === 0) return `(local.get $p${buf})`;
+    const scaled = at.k === 'const' ? `(i32.const ${Number(at.v) * 2 ** shift})` : shift === 0 ? this.scalar(at) : `(i32.shl ${this.scalar(at)} (i32.const ${shift}))`;
+    return `(i32.add (local.get $p${buf}) ${scaled})`;
+  }
+
+  private block(body: readonly Stmt[], statement: (s: Stmt) => void): void {
+    this.depth++;
+    body.forEach(statement);
+    this.depth--;
+  }
+
+  private statement = (s: Stmt): void => {
+    switch (s.s) {
+      case 'for':
+        if (this.simd && this.vectorLoop(s)) return;
+        this.scalarLoop(s, this.statement);
+        return;
+      case 'let':
+      case 'set':
+        this.line(`(local.set ${this.local(s.name, s.x.t)} ${this.scalar(s.x)})`);
+        return;
+      case 'store':
+        this.line(`(${STORE[this.operands[s.buf].dtype]} ${this.address(s.buf, s.at)} ${this.scalar(s.x)})`);
+        return;
+      case 'if':
+        this.branch(s, this.statement);
+    }
+  };
+
+  private branch(s: Extract<Stmt, { s: 'if' }>, statement: (s: Stmt) => void): void {
+    this.line(`(if ${this.scalar(s.c)}`);
+    this.line('(then');
+    this.block(s.then, statement);
+    if (s.else.length > 0) {
+      this.line(') (else');
+      this.block(s.else, statement);
+    }
+    this.line('))');
+  }
+
+  private scalarLoop(s: Extract<Stmt, { s: 'for' }>, statement: (s: Stmt) => void): void {
+    if (s.n.k === 'const' && Number(s.n.v) <= 0) return;
+    const v = this.local(s.v, 'i32');
+    this.line(`(local.set ${v} (i32.const 0))`);
+    if (s.n.k === 'const') return this.counted(v, 1, constantText('i32', s.n.v), s.body, statement);
+    const n = this.fresh('i32');
+    this.line(`(local.set ${n} ${this.scalar(s.n)})`);
+    this.line(`(if (i32.gt_s (local.get ${n}) (i32.const 0)) (then`);
+    this.counted(v, 1, `(local.get ${n})`, s.body, statement);
+    this.line('))');
+  }
+
+  /** do { body; v += step } while (v < end) */
+  private counted(v: string, step: number, end: string, body: readonly Stmt[], statement: (s: Stmt) => void): void {
+    const label = `$l${this.labels++}`;
+    this.line(`(loop ${label}`);
+    this.block(body, statement);
+    this.line(`  (br_if ${label} (i32.lt_s (local.tee ${v} (i32.add (local.get ${v}) (i32.const ${step}))) ${end})))`);
+  }
+
+  // ---- vectors
+
+  /** Prints a loop four iterations at a time, if that is possible without changing its meaning. */
+  private vectorLoop(s: Extract<Stmt, { s: 'for' }>): boolean {
+    const count = s.n.k === 'const' ? Number(s.n.v) : null;
+    if (count !== null && count < LANES) return false;
+    const kinds = vectorKinds(s);
+    if (!kinds || !this.independent(s, kinds)) return false;
+
+    const v = this.local(s.v, 'i32');
+    const hoisted = new Map<string, string>();
+    const scope: VectorScope = { kinds, changing: writesOf(s.body).add(s.v), hoisted };
+    const vectorStatement = this.vectorStatement(scope);
+    let end: string;
+    let vectorEnd: string;
+    if (count !== null) {
+      end = constantText('i32', count);
+      vectorEnd = constantText('i32', count - (count % LANES));
+    } else {
+      const [n, m] = [this.fresh('i32'), this.fresh('i32')];
+      this.line(`(local.set ${m} (i32.and (local.tee ${n} ${this.scalar(s.n)}) (i32.const -4)))`);
+      [end, vectorEnd] = [`(local.get ${n})`, `(local.get ${m})`];
+    }
+    this.line(`(local.set ${v} (i32.const 0))`);
+    if (count === null) this.line(`(if (i32.gt_s ${vectorEnd} (i32.const 0)) (then`);
+    // What the body hoists is known once it is printed.
+    const at = this.lines.length;
+    this.counted(v, LANES, vectorEnd, s.body, vectorStatement);
+    const body = this.lines.splice(at);
+    for (const [text, name] of hoisted) this.line(`(local.set ${name} ${text})`);
+    this.lines.push(...body);
+    if (count === null) this.line(`)) (if (i32.lt_s (local.get ${v}) ${end}) (then`);
+    if (count === null || count % LANES > 0) this.counted(v, 1, end, s.body, this.statement);
+    if (count === null) this.line('))');
+    return true;
+  }
+
+  /**
+   * Whether lanes do not meet: every store goes to consecutive elements at a place that nothing else in the loop moves, each
+   * stored operand is accessed at that one place, and every expression has a vector form.
+   */
+  private independent(s: Extract<Stmt, { s: 'for' }>, kinds: ReadonlyMap<string, Kind>): boolean {
+    const inner = new Set<string>();
+    const definitions = new Map<string, Expr>();
+    for (const t of statementsOf(s.body)) {
+      if (t.s === 'for') inner.add(t.v);
+      if (t.s === 'set') inner.add(t.name);
+      if (t.s === 'let') definitions.set(t.name, t.x);
+    }
+    const fixed = (x: Expr): boolean =>
+      x.k !== 'load' && (x.k !== 'var' || (!inner.has(x.name) && (!definitions.has(x.name) || fixed(definitions.get(x.name)!)))) && childrenOf(x).every(fixed);
+
+    const places = new Map<number, string>();
+    for (const t of statementsOf(s.body)) {
+      if (t.s === 'for' || t.s === 'if') {
+        if (strideOf(expressionsOf(t)[0], kinds) !== 0) return false;
+      } else if (t.s === 'store') {
+        const dtype = this.operands[t.buf].dtype;
+        if (!STORE4[dtype] || strideOf(t.at, kinds) !== 1 || !fixed(t.at)) return false;
+        const key = keyOf(t.at);
+        if ((places.get(t.buf) ?? key) !== key) return false;
+        places.set(t.buf, key);
+        if (!this.hasVectorForm(t.x, kinds)) return false;
+      } else if (kinds.get(t.name) === 'vector' && !this.hasVectorForm(t.x, kinds)) return false;
+    }
+    if (places.size === 0) return false;
+    const loadsApart = (x: Expr): boolean => (x.k !== 'load' || (places.get(x.buf) ?? keyOf(x.at)) === keyOf(x.at)) && childrenOf(x).every(loadsApart);
+    for (const t of statementsOf(s.body)) if (!expressionsOf(t).every(loadsApart)) return false;
+    return true;
+  }
+
+  private hasVectorForm(x: Expr, kinds: ReadonlyMap<string, Kind>): boolean {
+    if (x.t !== 'f32' && x.t !== 'i32') return false;
+    if (strideOf(x, kinds) !== null) return true;
+    const children = (): boolean => childrenOf(x).every((c) => this.hasVectorForm(c, kinds));
+    switch (x.k) {
+      case 'load':
+        return LOAD4[this.operands[x.buf].dtype] !== undefined && strideOf(x.at, kinds) === 1;
+      case 'bin':
+        if (x.t === 'i32' && VECTOR_SHIFT[x.op]) return this.hasVectorForm(x.a, kinds) && strideOf(x.b, kinds) === 0;
+        return (x.t === 'f32' || VECTOR_INT_BINARY[x.op] !== undefined) && children();
+      case 'call':
+        return hasVectorFunction(x.fn) && children();
+      default:
+        return children();
+    }
+  }
+
+  private vectorStatement(scope: VectorScope): (s: Stmt) => void {
+    const statement = (s: Stmt): void => {
+      switch (s.s) {
+        case 'for':
+          return this.scalarLoop(s, statement);
+        case 'if':
+          return this.branch(s, statement);
+        case 'store': {
+          const dtype = this.operands[s.buf].dtype;
+          return this.line(this.scratch('v128', 1, (v) => STORE4[dtype]!(this.address(s.buf, s.at), this.vector(s.x, scope), v)));
+        }
+        default:
+          if (scope.kinds.get(s.name) === 'vector') this.line(`(local.set ${this.local(s.name, 'v128')} ${this.vector(s.x, scope)})`);
+          else this.statement(s);
+      }
+    };
+    return statement;
+  }
+
+  private splat(x: Expr, scope: VectorScope): string {
+    const invariant = (y: Expr): boolean => y.k !== 'load' && (y.k !== 'var' || !scope.changing.has(y.name)) && childrenOf(y).every(invariant);
+    const text = `(${shape(x.t)}.splat ${this.scalar(x)})`;
+    return invariant(x) ? this.hoist(text, scope) : text;
+  }
+  private hoist(text: string, scope: VectorScope): string {
+    if (!scope.hoisted) return text;
+    let name = scope.hoisted.get(text);
+    if (!name) scope.hoisted.set(text, (name = this.fresh('v128')));
+    return `(local.get ${name})`;
+  }
+
+  /** Four lanes of an f32 or i32 expression. */
+  vector(x: Expr, scope: VectorScope): string {
+    const stride = strideOf(x, scope.kinds);
+    if (stride === 0) return this.splat(x, scope);
+    if (stride !== null) {
+      const steps = this.hoist(`(v128.const i32x4 0 ${stride} ${(2 * stride) | 0} ${(3 * stride) | 0})`, scope);
+      return `(i32x4.add (i32x4.splat ${this.scalar(x)}) ${steps})`;
+    }
+    const v = (y: Expr): string => this.vector(y, scope);
+    switch (x.k) {
+      case 'var':
+        return `(local.get ${this.local(x.name, 'v128')})`;
+      case 'load':
+        return LOAD4[this.operands[x.buf].dtype]!(this.address(x.buf, x.at));
+      case 'un':
+        if (x.op === 'frombits') return v(x.x);
+        if (x.op === 'bits') {
+          const nan = this.splat({ k: 'const', t: 'i32', v: 0x7fc00000 }, scope);
+          return this.scratch('v128', 1, (t) => `(v128.bitselect (local.tee ${t} ${v(x.x)}) ${nan} (f32x4.eq (local.get ${t}) (local.get ${t})))`);
+        }
+        return `(${shape(x.t)}.${x.op} ${v(x.x)})`;
+      case 'bin':
+        if (x.t === 'f32') return `(f32x4.${x.op} ${v(x.a)} ${v(x.b)})`;
+        if (VECTOR_SHIFT[x.op]) return `(${VECTOR_SHIFT[x.op]} ${v(x.a)} ${this.scalar(x.b)})`;
+        if (isBoolean(x)) return `(i32x4.neg ${this.mask(x, scope)})`;
+        return `(${VECTOR_INT_BINARY[x.op]} ${v(x.a)} ${v(x.b)})`;
+      case 'cmp':
+        return `(i32x4.neg ${this.mask(x, scope)})`;
+      case 'cast':
+        return x.t === x.x.t ? v(x.x) : x.t === 'f32' ? `(f32x4.convert_i32x4_s ${v(x.x)})` : `(i32x4.trunc_sat_f32x4_s ${v(x.x)})`;
+      case 'sel':
+        return `(v128.bitselect ${v(x.a)} ${v(x.b)} ${this.mask(x.c, scope)})`;
+      case 'call':
+        this.uses.add(`v_${x.fn}`);
+        return `(call $v_${x.fn} ${x.args.map(v).join(' ')})`;
+      case 'const':
+        return fail('E901', 'nest: a constant is uniform');
+    }
+  }
+
+  /** All ones in the lanes where `x` ≠ 0. */
+  private mask(x: Expr, scope: VectorScope): string {
+    if (strideOf(x, scope.kinds) === null && isBoolean(x)) {
+      if (x.k === 'cmp') return `(${shape(x.of)}.${compareOp(x.op, x.of === 'f32')} ${this.vector(x.a, scope)} ${this.vector(x.b, scope)})`;
+      if (x.k === 'bin') return `(v128.${x.op} ${this.mask(x.a, scope)} ${this.mask(x.b, scope)})`;
+    }
+    return `(i32x4.ne ${this.vector(x, scope)} ${this.splat({ k: 'const', t: 'i32', v: 0 }, scope)})`;
+  }
+
+  // ---- whole functions
+
+  nest(nest: Nest): string {
+    const params = nest.operands.map((_, i) => ` (param $p${i} i32)`).join('');
+    nest.body.forEach(this.statement);
+    return `${params}\n${this.localLines()}${this.lines.join('\n')}`;
+  }
+
+  /** A scalar function, over scalars or over four lanes. */
+  scalarFunction(name: string, lanes: boolean): string {
+    const f = SCALAR_FUNCTIONS[name];
+    const type = lanes ? 'v128' : 'f32';
+    const kinds = new Map<string, Kind>([...f.params, ...f.lets.map((l) => l.name)].map((n) => [n, 'vector']));
+    const params = f.params.map((p) => {
+      const text = ` (param $${p} ${type})`;
+      this.names.set(lanes ? `${p}:v` : p, `$${p}`);
+      return text;
+    });
+    const body = (x: Expr): string => (lanes ? this.vector(x, { kinds, changing: new Set(), hoisted: null }) : this.scalar(x));
+    for (const l of f.lets) this.line(`(local.set ${this.local(l.name, lanes ? 'v128' : l.x.t)} ${body(l.x)})`);
+    this.line(`${body(f.result)})`);
+    return `(func $${lanes ? 'v' : 's'}_${name}${params.join('')} (result ${type})\n${this.localLines()}${this.lines.join('\n')}`;
+  }
+
+  private localLines(): string {
+    return this.locals.length === 0 ? '' : `  ${this.locals.map((l) => `(local ${l.name} ${l.type})`).join(' ')}\n`;
+  }
+}
+
+/** How the locals of a loop's body are kept, or null when the body changes a local that outlives an iteration. */
+function vectorKinds(s: Extract<Stmt, { s: 'for' }>): ReadonlyMap<string, Kind> | null {
+  const kinds = new Map<string, Kind>([[s.v, 1]]);
+  const values = new Map<string, Expr[]>();
+  for (const t of statementsOf(s.body)) {
+    if (t.s === 'let') values.set(t.name, [t.x]);
+    if (t.s === 'set') {
+      if (!values.has(t.name)) return null;
+      values.get(t.name)!.push(t.x);
+    }
+  }
+  // Locals start as uniform; what that contradicts is corrected until nothing changes.
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const [name, xs] of values) {
+      const strides = xs.map((x) => strideOf(x, kinds));
+      const kind: Kind = strides.every((d) => d === 0) ? 0 : xs.length === 1 && strides[0] !== null && xs[0].t === 'i32' ? strides[0] : 'vector';
+      if (kind === (kinds.get(name) ?? 0)) continue;
+      kinds.set(name, kinds.has(name) ? 'vector' : kind);
+      changed = true;
+    }
+  }
+  return kinds;
+}
+
+/** Whether every step of a scalar function has a vector form (shifts by a varying count have none). */
+function hasVectorFunction(name: string): boolean {
+  const f = SCALAR_FUNCTIONS[name];
+  const ok = (x: Expr): boolean => {
+    if (x.t !== 'f32' && x.t !== 'i32') return false;
+    if (x.k === 'call' && !hasVectorFunction(x.fn)) return false;
+    if (x.k === 'bin' && x.t === 'i32') {
+      if (VECTOR_SHIFT[x.op]) return ok(x.a) && readsOf(x.b).size === 0;
+      if (!VECTOR_INT_BINARY[x.op]) return false;
+    }
+    return childrenOf(x).every(ok);
+  };
+  return f.lets.every((l) => ok(l.x)) && ok(f.result);
+}
+
+/**
+ * Parameters and body of the function that runs a nest, without `(func $name`: identical nests give identical text. Parameters
+ * are the operands' base addresses; functions that the text calls are added to `uses`.
+ * @throws E901 when the nest is malformed
+ */
+export function printNest(nest: Nest, simd: boolean, uses: Uses): string {
+  checkNest(nest);
+  return `${new FunctionPrinter(nest.operands, simd, uses).nest(hoistInvariants(nest))})`;
+}
+
+/** Definitions of the functions in `uses` and of those that they call. */
+export function supportFunctions(uses: Uses): string[] {
+  const done = new Map<string, string>();
+  for (let todo = [...uses]; todo.length > 0; ) {
+    const name = todo.pop()!;
+    if (done.has(name)) continue;
+    const inner: Uses = new Set();
+    const text = GUARDED[name] ?? new FunctionPrinter([], false, inner).scalarFunction(name.slice(2), name.startsWith('v_'));
+    done.set(name, text);
+    todo.push(...inner);
+  }
+  return [...done.keys()].sort().map((name) => done.get(name)!);
+}
