@@ -51,6 +51,7 @@ class Checker {
     if (++this.nodes > MAX_NEST_NODES) this.bad('too large', undefined, `at most ${MAX_NEST_NODES} nodes`);
   }
   declare(scope: Map<string, Scalar>, name: string, t: Scalar): void {
+    if (!/^[A-Za-z]\w{0,63}$/.test(name)) this.bad('not an identifier', name);
     if (this.declared.has(name)) this.bad('a name is declared twice', name);
     this.declared.add(name);
     scope.set(name, t);
@@ -119,21 +120,23 @@ class Checker {
     return x.t;
   }
 
-  block(body: readonly Stmt[], outer: ReadonlyMap<string, Scalar>, depth: number): void {
-    const scope = new Map(outer);
+  /** Checks a block; its declarations leave `scope` at its end. */
+  block(body: readonly Stmt[], scope: Map<string, Scalar>, depth: number): void {
+    const declared: string[] = [];
     for (const s of body) {
       this.enter(depth);
       const type = (x: Expr): Scalar => this.expr(x, scope, depth + 1);
       switch (s.s) {
         case 'for': {
           this.same(type(s.n), 'i32', 'a loop extent');
-          const inner = new Map(scope);
-          this.declare(inner, s.v, 'i32');
-          this.block(s.body, inner, depth + 1);
+          this.declare(scope, s.v, 'i32');
+          this.block(s.body, scope, depth + 1);
+          scope.delete(s.v);
           break;
         }
         case 'let':
           this.declare(scope, s.name, type(s.x));
+          declared.push(s.name);
           break;
         case 'set': {
           const t = scope.get(s.name);
@@ -157,6 +160,7 @@ class Checker {
           this.bad('unknown kind of statement', String((s as { s: unknown }).s));
       }
     }
+    for (const name of declared) scope.delete(name);
   }
 }
 

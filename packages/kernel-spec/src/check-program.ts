@@ -1,7 +1,7 @@
 /** Well-formedness of lowered programs: what backends, bundles and the reference rely on. */
 import { type Code, fail } from '@bitloom/diagnostics';
 import { isBits } from '@bitloom/numerics';
-import { DTYPES, type DType, elementCount } from '@bitloom/tensor';
+import { DTYPES, type DType, MAX_ELEMENTS, elementCount } from '@bitloom/tensor';
 import { checkNest } from './check-nest.js';
 import { type ConvGeometry, type ConvParams, convK } from './conv.js';
 import type { NestOperand } from './nest.js';
@@ -21,10 +21,14 @@ function convOperands(p: ConvParams, code: Code): NestOperand[] {
   if (p.kind !== 'int' && p.kind !== 'f32') bad('unknown kind', p.kind);
   if (p.output !== 'codes' && p.output !== 'f32') bad('unknown output', p.output);
   if (!(p.lo <= p.hi)) bad('empty range', `${p.lo} … ${p.hi}`);
-  const x = { dtype: 'f32' as DType, elements: elementCount([p.batch, p.inH, p.inW, p.inC]) };
-  const w = { dtype: 'f32' as DType, elements: elementCount([p.outC, convK(p)]) };
+  const size = (...dims: readonly number[]): number => {
+    const n = dims.reduce((a, b) => a * b, 1);
+    return n <= MAX_ELEMENTS ? n : bad('too large', dims.join('×'));
+  };
+  const x = { dtype: 'f32' as DType, elements: size(p.batch, p.inH, p.inW, p.inC) };
+  const w = { dtype: 'f32' as DType, elements: size(p.outC, convK(p)) };
   const perChannel = { dtype: 'f32' as DType, elements: p.outC };
-  const y = elementCount([p.batch, p.outH, p.outW, p.outC]);
+  const y = size(p.batch, p.outH, p.outW, p.outC);
   if (p.kind === 'f32') {
     if (p.weightBits !== null || p.activationBits !== null || p.xZero !== 0 || p.output !== 'f32') bad('float convolution with integer parameters');
     return [x, w, perChannel, { dtype: 'f32', elements: y }];
@@ -94,8 +98,9 @@ export function checkProgram(p: Program, code: Code = 'E901'): void {
       if (dtype !== operands[j].dtype || elements !== operands[j].elements) bad(`operand ${j} does not fit its buffer`, `${operands[j].elements} × ${operands[j].dtype}`, `${elements} × ${dtype}`);
     });
     for (const id of c.args) if (!known[id]) bad('reads a buffer before it is written', p.buffers[id].name);
+    const args = new Set(c.args);
     for (const id of c.results) {
-      if (fixed.has(id) || c.args.includes(id)) bad('writes a constant, an input or one of its arguments', p.buffers[id].name);
+      if (fixed.has(id) || args.has(id)) bad('writes a constant, an input or one of its arguments', p.buffers[id].name);
       known[id] = true;
     }
     if (c.family === 'nest' && !nests.has(c.params)) {

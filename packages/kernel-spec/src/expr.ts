@@ -5,7 +5,8 @@ import type { BinaryOp, CompareOp, Expr, Scalar, UnaryOp } from './nest.js';
 export const f32 = (v: number): Expr => ({ k: 'const', t: 'f32', v: Math.fround(v) });
 export const f64 = (v: number): Expr => ({ k: 'const', t: 'f64', v });
 export const i32 = (v: number): Expr => ({ k: 'const', t: 'i32', v: v | 0 });
-export const i64 = (v: number | bigint): Expr => ({ k: 'const', t: 'i64', v: BigInt(v) });
+/** Wraps to 64 bits, so that u64 values may be given as they are. */
+export const i64 = (v: number | bigint): Expr => ({ k: 'const', t: 'i64', v: BigInt.asIntN(64, BigInt(v)) });
 
 /** Constant of any scalar type. */
 export function constant(t: Scalar, v: number | bigint): Expr {

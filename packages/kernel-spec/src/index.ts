@@ -8,3 +8,4 @@ export * from './run-nest.js';
 export * from './check-program.js';
 export * from './run-program.js';
 export * from './scalar-functions.js';
+export * from './program-json.js';

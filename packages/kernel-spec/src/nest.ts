@@ -6,11 +6,14 @@
  * - `i32`/`i64` wrap; `div` truncates towards zero, `rem` has the dividend's sign, both give 0 for a zero divisor;
  *   shifts take their count modulo the width.
  * - `f32`/`f64` are IEEE 754, round to nearest even, every operation rounded on its own (no fused multiply-add).
- * - `min`/`max` propagate NaN; `pmin(a,b)` is `b < a ? b : a`, `pmax(a,b)` is `a < b ? b : a` (as WebAssembly defines them).
+ * - `min`/`max` propagate NaN and order −0 < +0; `pmin(a,b)` is `b < a ? b : a`, `pmax(a,b)` is `a < b ? b : a` (as
+ *   WebAssembly defines them). For integers both pairs are the ordinary minimum and maximum.
+ * - `rem` and the bitwise operations are for integers, `sqrt` and roundings for floats. Which NaN an operation gives, and thus
+ *   the `bits` of one, is unspecified.
  * - comparisons give i32 0 or 1 and are false on NaN (but `ne`).
  * - float → integer casts truncate and saturate, NaN gives 0; integer → float rounds to nearest even; i64 → i32 wraps.
  * - loads of u8, u16, bool zero-extend and i8, i16 sign-extend to i32; u32 zero-extends to i64; u64 is read as i64 bits.
- *   Stores wrap to the element width.
+ *   Stores wrap to the element width. An index outside its operand is an error, also in an arm of `sel` that is not chosen.
  */
 import type { DType } from '@bitloom/tensor';
 
