@@ -1,5 +1,6 @@
 import { fail } from '@bitloom/diagnostics';
 import type { Tensor } from '@bitloom/tensor';
+import { IdPool } from './ids.js';
 import { FLOAT, isConst, type Graph, type Node, type Phase, type Precision, type TensorType, type Value, type ValueId } from './graph.js';
 
 /** What the builder must know of an operation: its output types and checked attributes. `@bitloom/ops` implements it. */
@@ -21,7 +22,7 @@ export class GraphBuilder {
   private readonly values = new Map<ValueId, Value>();
   private readonly nodes: Node[] = [];
   private readonly inputIds: ValueId[] = [];
-  private readonly taken = new Set<string>();
+  private readonly ids = new IdPool();
   private readonly constants = new Map<ValueId, Tensor>();
   /** Origin given to nodes that do not state one. */
   origin = '';
@@ -33,7 +34,7 @@ export class GraphBuilder {
     const b = new GraphBuilder(g.name, ops, g.phase);
     for (const [id, v] of g.values) {
       b.values.set(id, v);
-      b.taken.add(id);
+      b.ids.reserve(id);
     }
     for (const n of g.nodes) {
       b.nodes.push(n);
@@ -43,16 +44,8 @@ export class GraphBuilder {
     return b;
   }
 
-  private freshId(name: string): ValueId {
-    const base = name.replace(/[^A-Za-z0-9_.$-]/g, '_') || 'v';
-    let id = base;
-    for (let i = 1; this.taken.has(id); i++) id = `${base}.${i}`;
-    this.taken.add(id);
-    return id;
-  }
-
   private define(name: string, type: TensorType, precision: Precision): ValueId {
-    const id = this.freshId(name);
+    const id = this.ids.fresh(name);
     this.values.set(id, { id, name, type, precision });
     return id;
   }

@@ -71,7 +71,13 @@ export function producers(g: Graph): Map<ValueId, Node> {
 /** Nodes that read each value, in order, once per node. */
 export function consumers(g: Graph): Map<ValueId, Node[]> {
   const map = new Map<ValueId, Node[]>();
-  for (const n of g.nodes) for (const i of new Set(n.inputs)) map.set(i, [...(map.get(i) ?? []), n]);
+  for (const n of g.nodes) {
+    for (const i of new Set(n.inputs)) {
+      const users = map.get(i);
+      if (users) users.push(n);
+      else map.set(i, [n]);
+    }
+  }
   return map;
 }
 
