@@ -115,19 +115,16 @@ export function lowerGraph(g: Graph): Program {
     const b = new NestBuilder(operandsOf([...ins, out]));
     const maker = new Map(c.members.map((m) => [m.outputs[0], m]));
     b.elementwise(viewOf(out, ins.length), ins.map(viewOf), (args) => {
-      const known = new Map<ValueId, Expr>(c.leaves.map((l, i) => [l, args[i]]));
-      const uses = new Map<ValueId, number>();
-      for (const m of c.members) for (const i of m.inputs) uses.set(i, (uses.get(i) ?? 0) + 1);
+      // Every operand gets a name: a scalar may use one several times.
+      const known = new Map<ValueId, Expr>(c.leaves.map((l, i) => [l, b.let(args[i])]));
       const value = (id: ValueId): Expr => {
-        let x = known.get(id);
-        const fresh = x === undefined;
-        if (!x) {
-          const m = maker.get(id)!;
-          x = getOp(m.op, m.origin).scalar!(m.inputs.map(value), m.attrs, typeOf(g, id).dtype, m.inputs.map((i) => typeOf(g, i).dtype));
-        }
-        if (id !== c.root.outputs[0] && (uses.get(id)! > 1 || fresh)) x = b.let(x);
-        known.set(id, x);
-        return x;
+        const done = known.get(id);
+        if (done) return done;
+        const m = maker.get(id)!;
+        const x = getOp(m.op, m.origin).scalar!(m.inputs.map(value), m.attrs, typeOf(g, id).dtype, m.inputs.map((i) => typeOf(g, i).dtype));
+        if (id === c.root.outputs[0]) return x;
+        known.set(id, b.let(x));
+        return known.get(id)!;
       };
       return value(c.root.outputs[0]);
     });
