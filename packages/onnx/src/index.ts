@@ -2,3 +2,5 @@ export { type ImportOptions, type Imported, OPSET_MAX, OPSET_MIN, importOnnx, re
 export { IMPORTERS } from './import/index.js';
 export type { OnnxImporter, OnnxNode } from './node.js';
 export { type ImportedCase, type NodeCase, importNodeCase, loadNodeCases } from './node-tests.js';
+export { exportOnnx } from './export/export.js';
+export { EXPORTS, EXPORT_OPSET, ONNX_TYPE } from './export/table.js';
