@@ -103,7 +103,8 @@ export const convTranspose = defineOp<ConvTransposeAttrs>({
     return [{ dtype, shape: [batch, perGroup * a.group, ...out] }];
   },
   evaluate: (ins, a, outs) => evaluateLowered(lower, ins, a, outs, true),
-  gradient(b, { inputs: [x, w, bias], attrs: { outputPadding, ...a }, cotangents: [dy] }) {
+  gradient(b, { inputs: [x, w, bias], attrs: { strides, dilations, pads, group }, cotangents: [dy] }) {
+    const a = { strides, dilations, pads, group };
     // Positions that only output padding adds may make conv yield more than x has; they read no tap of x.
     const size = b.shapeOf(x).slice(2);
     const back = b.add('conv', [dy!, w], a);

@@ -1,4 +1,5 @@
 /** Runs what an op lowers to, on operands stored and quantised as a test asks. */
+import { expect } from 'vitest';
 import { convReference, runNest } from '@bitloom/kernel-spec';
 import { type QuantParams, dequantize, quantize } from '@bitloom/numerics';
 import { type DType, Rng, type Tensor, allocate, elementCount, getAt, rowMajorStrides, setAt, tensorOf } from '@bitloom/tensor';
@@ -35,21 +36,27 @@ const offsets = (shape: readonly number[], strides: readonly number[]): number[]
   shape.reduce<number[]>((all, n, a) => all.flatMap((at) => Array.from({ length: n }, (_, i) => at + i * strides[a])), [0]);
 
 /** What the node lowers to. */
-export function lowerOp(name: string, inputs: readonly Stored[], attrs: unknown, outputs: readonly (QuantParams | null)[], channelsLast: boolean): { lowering: Lowering; ins: Operand[]; outs: Operand[] } {
+export function lowerOp(
+  name: string, inputs: readonly Stored[], attrs: unknown, outputs: readonly (QuantParams | null)[], channelsLast: boolean,
+): { lowering: Lowering; ins: Operand[]; outs: Operand[] } {
   const op = getOp(name);
-  const strides = (shape: readonly number[], moves: boolean): number[] => (channelsLast && moves && shape.length > 2 ? channelsLastStrides(shape) : rowMajorStrides(shape));
+  const strides = (shape: readonly number[], moves: boolean): number[] =>
+    channelsLast && moves && shape.length > 2 ? channelsLastStrides(shape) : rowMajorStrides(shape);
   const ins = inputs.map(({ tensor: t, quant, weight, constant }, i): Operand => ({
     dtype: quant ? 'u8' : t.dtype, shape: t.shape, strides: strides(t.shape, i === 0), elements: t.data.length, quant: quant ?? null,
     constant: constant || weight ? t : null, weight: weight ?? null,
   }));
   const outs = op.infer(inputs.map((s) => s.tensor), attrs, 'node').map((t, i): Operand => ({
-    dtype: outputs[i] ? 'u8' : t.dtype, shape: t.shape, strides: strides(t.shape, true), elements: elementCount(t.shape), quant: outputs[i] ?? null, constant: null, weight: null,
+    dtype: outputs[i] ? 'u8' : t.dtype, shape: t.shape, strides: strides(t.shape, true), elements: elementCount(t.shape), quant: outputs[i] ?? null,
+    constant: null, weight: null,
   }));
   return { lowering: op.lower({ attrs, inputs: ins, outputs: outs }), ins, outs };
 }
 
 /** Logical results: codes where `outputs[i]` says how the output is quantised. */
-export function runLowered(name: string, inputs: readonly Stored[], attrs: unknown, outputs: readonly (QuantParams | null)[] = [], channelsLast = true): Tensor[] {
+export function runLowered(
+  name: string, inputs: readonly Stored[], attrs: unknown, outputs: readonly (QuantParams | null)[] = [], channelsLast = true,
+): Tensor[] {
   const { lowering, ins, outs } = lowerOp(name, inputs, attrs, outputs, channelsLast);
   const stored = ins.map((o, i) => {
     const { tensor: t, quant } = inputs[i];
@@ -66,9 +73,10 @@ export function runLowered(name: string, inputs: readonly Stored[], attrs: unkno
   return results.map((r, i) => tensorOf(r.dtype, r.shape, offsets(r.shape, outs[i].strides).map((at) => r.data[at])));
 }
 
-/** Real values of codes, and of floats through codes. */
-export const decoded = (codes: Tensor, q: QuantParams): Tensor => tensorOf('f32', codes.shape, dequantize(codes.data as Uint8Array, codes.shape, q));
-export const rounded = (t: Tensor, q: QuantParams): Tensor => tensorOf('f32', t.shape, dequantize(quantize(t.data as Float32Array, t.shape, q), t.shape, q));
+/** Codes of f32 values, the values of codes, and the first through the second. */
+export const codesOf = (t: Tensor, q: QuantParams): Tensor => tensorOf('i32', t.shape, quantize(t.data as Float32Array, t.shape, q));
+export const decoded = (codes: Tensor, q: QuantParams): Tensor => tensorOf('f32', codes.shape, dequantize(codes.data as Int32Array, codes.shape, q));
+export const rounded = (t: Tensor, q: QuantParams): Tensor => decoded(codesOf(t, q), q);
 
 /** Runs the op on row-major tensors. */
 export function evaluateOp(name: string, inputs: readonly Tensor[], attrs: unknown): Tensor[] {
@@ -77,4 +85,12 @@ export function evaluateOp(name: string, inputs: readonly Tensor[], attrs: unkno
 }
 
 /** Largest absolute difference. */
-export const distance = (a: Tensor, b: Tensor): number => Array.from({ length: a.data.length }, (_, i) => Math.abs(getAt(a, i) - getAt(b, i))).reduce((p, d) => Math.max(p, d), 0);
+export const distance = (a: Tensor, b: Tensor): number =>
+  Array.from({ length: a.data.length }, (_, i) => Math.abs(getAt(a, i) - getAt(b, i))).reduce((p, d) => Math.max(p, d), 0);
+
+/** All indices of a shape, in row-major order. */
+export const indices = (shape: readonly number[]): number[][] =>
+  shape.reduce<number[][]>((all, d) => all.flatMap((i) => Array.from({ length: d }, (_, v) => [...i, v])), [[]]);
+
+/** Matches errors of a code. */
+export const coded = (code: string): unknown => expect.objectContaining({ code });

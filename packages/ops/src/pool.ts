@@ -31,7 +31,8 @@ export function inferPool(ins: readonly TensorType[], a: PoolAttrs, op: string, 
 
 /** Number of taps that an average divides by: those inside the input, with `countIncludePad` also those on its pads. */
 export function divisor(
-  b: NestBuilder, a: PoolAttrs & { readonly countIncludePad: boolean }, position: readonly Expr[], out: readonly number[], size: readonly number[],
+  b: NestBuilder, a: PoolAttrs & { readonly countIncludePad: boolean },
+  position: readonly Expr[], out: readonly number[], size: readonly number[],
 ): Expr {
   const n = size.length;
   const ranges = position.map((p, i) => a.countIncludePad
