@@ -30,6 +30,10 @@ function bare(text: string): string {
   return text;
 }
 
+/** Operand text as unsigned; drops the cast of a wrapped result back to signed. */
+const unsigned = (text: string, bits: number): string =>
+  text.startsWith(`(int${bits}_t)((uint${bits}_t)`) ? text.slice(`(int${bits}_t)`.length) : `(uint${bits}_t)${text}`;
+
 const childrenOf = (x: Expr): readonly Expr[] => {
   switch (x.k) {
     case 'load': return [x.at];
@@ -146,10 +150,16 @@ class Printer {
         return to === 'i32' ? `(int32_t)(uint32_t)${inner}` : `(${C_SCALAR[to]})${inner}`;
       }
       case 'sel':
-        return `(${this.expr(x.c)} ? ${this.expr(x.a)} : ${this.expr(x.b)})`;
+        return `(${this.condition(x.c)} ? ${this.expr(x.a)} : ${this.expr(x.b)})`;
       case 'call':
         return `bl_fn_${x.fn}(${x.args.map((a) => bare(this.expr(a))).join(', ')})`;
     }
+  }
+
+  /** A truth value; numbers are compared with 0, since compilers warn of arithmetic in conditions. */
+  private condition(x: Expr): string {
+    const truth = (y: Expr): boolean => y.k === 'cmp' || (y.k === 'bin' && (y.op === 'and' || y.op === 'or') && truth(y.a) && truth(y.b));
+    return truth(x) ? this.expr(x) : `(${this.expr(x)} != 0)`;
   }
 
   private unary(op: (Expr & { k: 'un' })['op'], x: Expr): string {
@@ -157,12 +167,11 @@ class Printer {
     const int = x.t === 'i32' || x.t === 'i64';
     if (op === 'neg') {
       if (!int) return `(-${inner})`;
-      const u = x.t === 'i32' ? 'uint32_t' : 'uint64_t';
-      return `(${C_SCALAR[x.t]})(0u - (${u})${inner})`;
+      return `(${C_SCALAR[x.t]})(0u - ${unsigned(inner, x.t === 'i32' ? 32 : 64)})`;
     }
     const arg = bare(inner);
     if (op === 'sqrt') return x.t === 'f32' ? `sqrtf(${arg})` : `sqrt(${arg})`;
-    if (op === 'frombits') return x.t === 'i32' ? `bl_from_f32((uint32_t)${inner})` : `bl_from_f64((uint64_t)${inner})`;
+    if (op === 'frombits') return x.t === 'i32' ? `bl_from_f32(${unsigned(inner, 32)})` : `bl_from_f64(${unsigned(inner, 64)})`;
     return `bl_${op}_${x.t}(${arg})`;
   }
 
@@ -172,9 +181,9 @@ class Printer {
       if (op in ARITHMETIC) return `(${C_SCALAR[t]})(${a} ${ARITHMETIC[op]} ${b})`;
       return `bl_${op}_${t}(${bare(a)}, ${bare(b)})`;
     }
-    if (op in BITWISE) return `(${a} ${BITWISE[op]} ${b})`;
+    // The casts say that `&` of comparisons is meant: unlike `&&` it has no branch.
+    if (op in BITWISE) return `(${[xa, xb].map((y, i) => `${y.k === 'cmp' ? '(int32_t)' : ''}${[a, b][i]}`).join(` ${BITWISE[op]} `)})`;
     const c = C_SCALAR[t];
-    const u = t === 'i32' ? 'uint32_t' : 'uint64_t';
     const width = t === 'i32' ? 32 : 64;
     switch (op) {
       case 'add':
@@ -185,7 +194,7 @@ class Printer {
           : op === 'sub' ? { lo: ra.lo - rb.hi, hi: ra.hi - rb.lo }
           : span(ra.lo * rb.lo, ra.lo * rb.hi, ra.hi * rb.lo, ra.hi * rb.hi);
         if (t === 'i32' && fits(exact)) return `(${a} ${ARITHMETIC[op]} ${b})`;
-        return `(${c})((${u})${a} ${ARITHMETIC[op]} (${u})${b})`;
+        return `(${c})(${unsigned(a, width)} ${ARITHMETIC[op]} ${unsigned(b, width)})`;
       }
       case 'div':
       case 'rem': {
@@ -199,9 +208,9 @@ class Printer {
       case 'pmax':
         return `bl_max_${t}(${bare(a)}, ${bare(b)})`;
       default: {
-        const count = xb.k === 'const' ? `${Number(BigInt(xb.v) & BigInt(width - 1))}` : `((${u})${b} & ${width - 1}u)`;
-        if (op === 'shl') return `(${c})((${u})${a} << ${count})`;
-        if (op === 'ushr') return `(${c})((${u})${a} >> ${count})`;
+        const count = xb.k === 'const' ? `${Number(BigInt(xb.v) & BigInt(width - 1))}` : `(${unsigned(b, width)} & ${width - 1}u)`;
+        if (op === 'shl') return `(${c})(${unsigned(a, width)} << ${count})`;
+        if (op === 'ushr') return `(${c})(${unsigned(a, width)} >> ${count})`;
         return `bl_shr_${t}(${bare(a)}, ${xb.k === 'const' ? count : `(unsigned)${count}`})`;
       }
     }
@@ -253,7 +262,7 @@ class Printer {
       case 'let':
       case 'set': {
         // What is never read has no effect, and would be warned about.
-        if (!this.read.has(s.name)) break;
+        if (!this.read.has(s.name) || (s.s === 'set' && s.x.k === 'var' && s.x.name === s.name)) break;
         this.share([s.x], indent);
         const text = `${this.name(s.name)} = ${bare(this.expr(s.x))};`;
         if (s.s === 'let' && !this.assigned.has(s.name) && s.x.t === 'i32') this.known.set(s.name, this.range(s.x));
@@ -272,7 +281,7 @@ class Printer {
       }
       case 'if': {
         this.share([s.c], indent);
-        line(`if (${bare(this.expr(s.c))}) {`);
+        line(`if (${bare(this.condition(s.c))}) {`);
         this.block(s.then, `${indent}  `);
         if (s.else.length) {
           line('} else {');
@@ -285,10 +294,11 @@ class Printer {
   }
 }
 
-/** Names that occur in `set`, and names whose value is used. */
+/** Names that occur in `set`, and names whose value reaches a store, a loop extent or a condition. */
 function nameUse(body: readonly Stmt[]): { assigned: Set<string>; read: Set<string> } {
   const assigned = new Set<string>();
   const read = new Set<string>();
+  const definitions: { readonly name: string; readonly x: Expr }[] = [];
   const seen = new Set<Expr>();
   const visit = (x: Expr): void => {
     if (seen.has(x)) return;
@@ -298,16 +308,20 @@ function nameUse(body: readonly Stmt[]): { assigned: Set<string>; read: Set<stri
   };
   const block = (b: readonly Stmt[]): void => {
     for (const s of b) {
+      if (s.s === 'let' || s.s === 'set') definitions.push(s);
+      if (s.s === 'set') assigned.add(s.name);
       if (s.s === 'for') visit(s.n);
       if (s.s === 'if') visit(s.c);
-      if (s.s === 'let' || s.s === 'set' || s.s === 'store') visit(s.x);
-      if (s.s === 'store') visit(s.at);
-      if (s.s === 'set') assigned.add(s.name);
+      if (s.s === 'store') [s.at, s.x].forEach(visit);
       if (s.s === 'for') block(s.body);
       if (s.s === 'if') [s.then, s.else].forEach(block);
     }
   };
   block(body);
+  for (let before = -1; before !== read.size;) {
+    before = read.size;
+    for (const d of definitions) if (read.has(d.name)) visit(d.x);
+  }
   return { assigned, read };
 }
 
@@ -341,7 +355,7 @@ export function scalarFunctionCode(text: string): string {
     if (done.has(name)) return;
     const f = SCALAR_FUNCTIONS[name];
     const body: Stmt[] = f.lets.map((l) => ({ s: 'let', name: l.name, x: l.x }));
-    const { read } = nameUse([...body, { s: 'let', name: '', x: f.result }]);
+    const { read } = nameUse([...body, { s: 'if', c: f.result, then: [], else: [] }]);
     const p = new Printer([], new Set(), read);
     const params = f.params.map((v) => `float ${p.name(v)}`).join(', ');
     p.block(body, '  ');

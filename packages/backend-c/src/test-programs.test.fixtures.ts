@@ -1,7 +1,10 @@
 /** Random convolutions as programs: each is one call with its own input and output. */
+import type { Plan } from '@bitloom/codegen';
+import { BitloomError } from '@bitloom/diagnostics';
 import { type ConvParams, type KernelCall, type BufferDef, type Program, type TensorMap, convK, convReference } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { DTYPES, type DType, Rng, type Tensor, type TypedArray, rowMajorStrides, tensor } from '@bitloom/tensor';
+import { type CRun, compileC, emitC, runC } from './index.js';
 
 export interface ConvCase {
   readonly name: string;
@@ -18,15 +21,16 @@ const pick = <T>(rng: Rng, items: readonly T[]): T => items[rng.int(items.length
 const outSize = (n: number, k: number, stride: number, before: number, after: number, dil: number): number =>
   Math.floor((n + before + after - (k - 1) * dil - 1) / stride) + 1;
 
-export type Shape = 'any' | 'depthwise' | 'dense' | 'grouped';
+/** `grouped4`: groups of a multiple of four output channels. */
+export type Shape = 'any' | 'depthwise' | 'dense' | 'grouped' | 'grouped4';
 
 /** A random geometry with ragged channels, padding, strides and dilation, small enough for the scalar reference. */
 export function randomGeometry(rng: Rng, shape: Shape = 'any') {
   const grouping = shape === 'any' ? pick(rng, ['dense', 'dense', 'grouped', 'depthwise', 'pointwise']) : shape;
   const wide = rng.int(4) === 0;
-  const groups = grouping === 'depthwise' ? pick(rng, [1, 3, 17, 70]) : grouping === 'grouped' ? 1 + rng.int(4) : 1;
+  const groups = grouping === 'depthwise' ? pick(rng, [1, 3, 17, 70]) : grouping.startsWith('grouped') ? 1 + rng.int(4) : 1;
   const cg = grouping === 'depthwise' ? 1 : wide ? 33 + rng.int(60) : 1 + rng.int(20);
-  const og = grouping === 'depthwise' ? 1 : 1 + rng.int(11);
+  const og = grouping === 'depthwise' ? 1 : grouping === 'grouped4' ? 4 + 4 * rng.int(2) : 1 + rng.int(11);
   const [kH, kW] = grouping === 'pointwise' ? [1, 1] : [1 + rng.int(3), 1 + rng.int(4)];
   const [strideH, strideW, dilH, dilW] = grouping === 'pointwise' ? [1, 1, 1, 1] : [1 + rng.int(2), 1 + rng.int(3), 1 + rng.int(2), 1 + rng.int(2)];
   const [padT, padL, padB, padR] = grouping === 'pointwise' ? [0, 0, 0, 0] : [rng.int(kH + 1), rng.int(kW + 1), rng.int(kH + 1), rng.int(kW + 1)];
@@ -112,4 +116,19 @@ export function canonicalBits(x: TypedArray): Uint8Array {
   const copy = x.slice() as TypedArray;
   if (copy instanceof Float32Array || copy instanceof Float64Array) copy.forEach((v, i) => Number.isNaN(v) && (copy[i] = NaN));
   return new Uint8Array(copy.buffer, copy.byteOffset, copy.byteLength);
+}
+
+/** Warnings that generated code must not cause. */
+const STRICT = ['-Wall', '-Wextra', '-Wpedantic', '-Werror'];
+
+/** Compiles a plan strictly, runs one sample, and removes the binary. Compiler messages become the error's text. */
+export async function runOnce(plan: Plan, sample: TensorMap, cc: string, flags: readonly string[]): Promise<CRun> {
+  const binary = await compileC(emitC(plan, { name: 'test' }), { cc, flags: [...STRICT, ...flags] }).catch((error: unknown) => {
+    throw error instanceof BitloomError ? new Error(error.diagnostic.found, { cause: error }) : error;
+  });
+  try {
+    return (await runC(binary!, plan, [sample]))[0];
+  } finally {
+    await binary!.dispose();
+  }
 }
