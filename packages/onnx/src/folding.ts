@@ -46,7 +46,9 @@ export class FoldingBuilder extends GraphBuilder {
       if (size <= Math.max(MAX_FOLDED, data.reduce((n, t) => n + t.data.length, 0))) {
         const def = getOp(op);
         const results = def.evaluate(data, def.attrs.parse(attrs), types);
-        return results.map((t, i) => this.const(t, options.names?.[i] ?? 'c'));
+        const ids = results.map((t, i) => this.const(t, options.names?.[i] ?? 'c'));
+        if (op === 'transpose') this.moveAnnotation(inputs[0], ids[0], (attrs as { perm: readonly number[] }).perm);
+        return ids;
       }
     }
     const outputs = super.addMany(op, inputs, attrs, options);
@@ -55,6 +57,12 @@ export class FoldingBuilder extends GraphBuilder {
       this.producer.set(id, op);
     }
     return outputs;
+  }
+
+  /** Parameters of weights follow them through a transposition. */
+  private moveAnnotation(from: ValueId, to: ValueId, perm: readonly number[]): void {
+    const p = this.annotations.get(from);
+    if (p) this.annotations.set(to, { ...p, scheme: { ...p.scheme, axis: p.scheme.axis === null ? null : perm.indexOf(p.scheme.axis) } });
   }
 
   /**

@@ -258,7 +258,7 @@ class ModelImport {
       const emitted = fn
         ? this.call(fn, inputs, attributes, origin, depth)
         : importer!(new OnnxNode(b, op, origin, opset, new Attributes(attributes, origin), inputs, inputNames, outputs, {
-            inline: (g, label) => this.inline(g, scope, `${origin}/${label}`, opsets, depth, refs, origin),
+            inline: (g, label, bound = []) => this.inline(g, bound, scope, `${origin}/${label}`, opsets, depth, refs, origin),
             readTensor: (p, name) => readTensor(p, name, this.options.folder),
             wanted: (name) => this.wanted.add(name),
           }));
@@ -273,7 +273,7 @@ class ModelImport {
       });
     } catch (error) {
       if (!(error instanceof BitloomError) || !['E202', 'E209', 'E402'].includes(error.code)) throw error;
-      lost(error.message + (error.code === 'E209' && error.diagnostic.found ? ` (${error.diagnostic.found})` : ''));
+      lost(error.message + (error.code !== 'E202' && error.diagnostic.found ? ` (${error.diagnostic.found})` : ''));
     }
     return undefined;
   }
@@ -299,13 +299,14 @@ class ModelImport {
     return (fn.output ?? []).map((name) => this.lookup(name, scope));
   }
 
-  /** A subgraph without inputs, in place; it sees the names around it. */
-  private inline(g: GraphProto, outer: Scope, prefix: string, opsets: ReadonlyMap<string, number>, depth: number, refs: ReadonlyMap<string, AttributeProto>, origin: string): ValueId[] {
+  /** A subgraph in place, its inputs bound; it sees the names around it. */
+  private inline(g: GraphProto, bound: readonly ValueId[], outer: Scope, prefix: string, opsets: ReadonlyMap<string, number>, depth: number, refs: ReadonlyMap<string, AttributeProto>, origin: string): ValueId[] {
     const scope = new Scope(outer);
     this.declareTensors(g, scope);
+    (g.input ?? []).forEach((v, i) => scope.values.set(v.name ?? '', bound[i] ?? fail('E207', 'a subgraph lacks an input', { node: origin, found: v.name ?? '' })));
     this.nodes(g.node ?? [], scope, `${prefix}/`, opsets, depth + 1, refs);
     this.b.origin = origin;
-    return (g.output ?? []).map((v) => this.lookup(v.name ?? '', scope) ?? fail('E202', `its branch has unsupported nodes`, { node: origin }));
+    return (g.output ?? []).map((v) => this.lookup(v.name ?? '', scope) ?? fail('E202', 'its subgraph has unsupported nodes', { node: origin }));
   }
 }
 

@@ -11,8 +11,8 @@ export type OnnxImporter = (n: OnnxNode) => ValueId | readonly ValueId[];
 
 /** What a node needs of the graph around it. */
 export interface Surroundings {
-  /** Value of an outer name, or null where that value could not be imported. */
-  inline(graph: GraphProto, label: string): ValueId[];
+  /** Imports a subgraph in place, with values for its inputs; returns its outputs. `label` goes into the origins of its nodes. */
+  inline(graph: GraphProto, label: string, inputs?: readonly ValueId[]): ValueId[];
   readTensor(p: TensorProto, name: string): Tensor;
   /** Called when a parameter must be constant but is computed or fed at run time. */
   wanted(input: string): void;

@@ -18,6 +18,12 @@ const softplus = (n: OnnxNode, x: ValueId): ValueId => {
 };
 const leaky = (n: OnnxNode, x: ValueId, slope: ValueId): ValueId => n.op('select', [n.op('less', [x, n.like(x, 0)]), mul(n.b, x, slope), x]);
 
+/** x·sigmoid(alpha·x) */
+function swish(n: OnnxNode, x: ValueId): ValueId {
+  const alpha = n.attrs.float('alpha', 1);
+  return mul(n.b, x, n.op('sigmoid', [alpha === 1 ? x : scale(n.b, x, alpha)]));
+}
+
 /** x·Φ(x), or with tanh: x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) */
 export function gelu(n: OnnxNode, x: ValueId, tanh: boolean): ValueId {
   const inner = tanh
@@ -51,11 +57,9 @@ export const activations: Readonly<Record<string, OnnxImporter>> = {
   HardSigmoid: (n) => clip(n, shift(n.b, scale(n.b, n.x(0), n.attrs.float('alpha', 0.2)), n.attrs.float('beta', 0.5)), 0, 1),
   /** x·clip(x/6 + 1/2, 0, 1) */
   HardSwish: (n) => mul(n.b, n.x(0), clip(n, shift(n.b, scale(n.b, n.x(0), 1 / 6), 0.5), 0, 1)),
-  /** x·sigmoid(alpha·x) */
-  Swish: (n) => {
-    const alpha = n.attrs.float('alpha', 1);
-    return mul(n.b, n.x(0), n.op('sigmoid', [alpha === 1 ? n.x(0) : scale(n.b, n.x(0), alpha)]));
-  },
+  Swish: (n) => swish(n, n.x(0)),
+  /** swish(a)·b */
+  SwiGLU: (n) => mul(n.b, swish(n, n.x(0)), n.x(1)),
   /** x·tanh(softplus(x)) */
   Mish: (n) => mul(n.b, n.x(0), n.op('tanh', [softplus(n, n.x(0))])),
   Softplus: (n) => softplus(n, n.x(0)),
