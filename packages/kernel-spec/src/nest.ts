@@ -8,8 +8,8 @@
  * - `f32`/`f64` are IEEE 754, round to nearest even, every operation rounded on its own (no fused multiply-add).
  * - `min`/`max` propagate NaN and order −0 < +0; `pmin(a,b)` is `b < a ? b : a`, `pmax(a,b)` is `a < b ? b : a` (as
  *   WebAssembly defines them). For integers both pairs are the ordinary minimum and maximum.
- * - `rem` and the bitwise operations are for integers, `sqrt` and roundings for floats. Which NaN an operation gives, and thus
- *   the `bits` of one, is unspecified.
+ * - `rem` and the bitwise operations are for integers, `sqrt` and roundings for floats. Which NaN an operation gives is
+ *   unspecified; the `bits` of any NaN are 0x7fc00000 (f64: 0x7ff8000000000000).
  * - comparisons give i32 0 or 1 and are false on NaN (but `ne`).
  * - float → integer casts truncate and saturate, NaN gives 0; integer → float rounds to nearest even; i64 → i32 wraps.
  * - loads of u8, u16, bool zero-extend and i8, i16 sign-extend to i32; u32 zero-extends to i64; u64 is read as i64 bits.

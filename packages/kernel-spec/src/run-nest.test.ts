@@ -58,6 +58,18 @@ describe('runNest', () => {
     expect(value(e.bits(e.f32(-0)))).toBe(-2147483648);
   });
 
+  it('gives what constant folding gives', () => {
+    const edge = fc.oneof(fc.constantFrom(0, 1, -1, 2147483647, -2147483648), fc.integer());
+    fc.assert(
+      fc.property(fc.constantFrom('add', 'sub', 'mul', 'div', 'rem' as const), edge, edge, (op, a, b) => {
+        const raw: Expr = { k: 'bin', t: 'i32', op: op as 'add', a: e.i32(a), b: e.i32(b) };
+        expect(value(e[op as 'add'](e.i32(a), e.i32(b)))).toBe(value(raw));
+      }),
+      { seed: 4 },
+    );
+    expect(e.add(e.i32(2), e.mul(e.i32(3), e.i32(4)))).toEqual(e.i32(14));
+  });
+
   it('stops at accesses outside an operand, in either arm of a selection', () => {
     const nest = (at: Expr): Nest => ({ operands: [{ dtype: 'i32', elements: 2 }], body: [{ s: 'store', buf: 0, at: e.i32(0), x: { k: 'load', t: 'i32', buf: 0, at } }] });
     expect(() => runNest(nest(e.i32(2)), [new Int32Array(2)])).toThrow(/outside/);

@@ -295,7 +295,7 @@ export const SCALAR_FUNCTIONS: Readonly<Record<string, ScalarFunction>> = {
     return select(big, far, sub(f32(PI_2), sub(withSign(p, x), f32(PI_2_LOW))));
   }),
 
-  atan: define(2, ALL, (name, x) => {
+  atan: define(2.5, ALL, (name, x) => {
     // atan a = π/2 + atan(−1/a) = π/4 + atan((a − 1)/(a + 1)).
     const a = name(abs(x));
     const far = gt(a, f32(2.41421366));
@@ -309,7 +309,7 @@ export const SCALAR_FUNCTIONS: Readonly<Record<string, ScalarFunction>> = {
   }),
 
   /** x^y with the special cases of C99 F.9.4.4 (and numpy). */
-  pow: define(3, ALL, (name, x, y) => {
+  pow: define(2, ALL, (name, x, y) => {
     const a = name(abs(x));
     const zero = eq(a, f32(0));
     const inf = eq(a, INF);
