@@ -90,6 +90,11 @@ describe.each(finite)('pools, $name', ({ x: shape, attrs }) => {
   });
 });
 
+it('ceilExtra adds windows that start inside the input or its padding', () => {
+  const attrs = { ...plain, kernel: [2, 3], pads: [0, 1, 0, 1], ceilExtra: [1, 1] };
+  expect(getOp('max_pool').infer([{ dtype: 'f32', shape: [1, 1, 5, 6] }], attrs, 'node')).toEqual([{ dtype: 'f32', shape: [1, 1, 3, 4] }]);
+});
+
 describe('max_pool', () => {
   it('on codes of one scale compares the codes', () => {
     const q = activationParams(8, 0.1, 3);

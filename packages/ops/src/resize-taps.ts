@@ -50,11 +50,11 @@ function cubic(distance: number, a: number): number {
   return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0;
 }
 
-/** Weights of the taps base + 1 − n/2 … base + n/2 around a point at base + ratio, 0 < ratio ≤ 1. */
+/** Weights of the taps base + 1 − n/2 … base + n/2 around a point at base + ratio, 0 ≤ ratio < 1. */
 function coefficients(r: AxisResize, ratio: number, scale: number): number[] {
   if (r.mode === 'nearest') {
-    const rounded = r.nearest === 'round_prefer_floor' ? ratio > 0.5 : r.nearest === 'round_prefer_ceil' ? ratio >= 0.5 : r.nearest === 'ceil';
-    return ratio === 1 || rounded ? [0, 1] : [1, 0];
+    const up = { floor: false, ceil: ratio > 0, round_prefer_floor: ratio > 0.5, round_prefer_ceil: ratio >= 0.5 }[r.nearest];
+    return up ? [0, 1] : [1, 0];
   }
   const kernel = r.mode === 'linear' ? (d: number): number => Math.max(0, 1 - Math.abs(d)) : (d: number): number => cubic(d, r.cubicA);
   const reach = r.mode === 'linear' ? 1 : 2;
@@ -75,11 +75,9 @@ export function axisTaps(r: AxisResize, size: number, out: number, scale: number
   return Array.from({ length: out }, (_, x) => {
     const at = coordinate(r, x, size, out, scale, roi);
     if (r.coordinates === 'tf_crop_and_resize' && (at < 0 || at > size - 1)) return null;
-    const base = Math.ceil(at) - 1;
+    const base = Math.floor(at);
     const weights = coefficients(r, at - base, scale);
-    const half = weights.length / 2;
-    // The window stays within the input extended by `half` on each side.
-    const first = Math.min(Math.max(base + 1 - half, -half), size - half);
+    const first = base + 1 - weights.length / 2;
     const outside = (i: number): boolean => first + i < 0 || first + i >= size;
     const kept = r.excludeOutside ? normalised(weights.map((w, i) => (outside(i) ? 0 : w))) : weights;
     const merged = new Map<number, number>();

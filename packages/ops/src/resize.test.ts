@@ -28,6 +28,7 @@ describe('resize gives the values of the ONNX standard', () => {
     ['cubic, asymmetric', square, { sizes: [1, 1, 1, 8], scales: [1, 1, 0.25, 2], mode: 'cubic', coordinates: 'asymmetric' }, [1, 1.40625, 2, 2.5, 3, 3.59375, 4, 4.09375]],
     ['nearest', ramp(1, 1, 2, 4), { sizes: [1, 1, 1, 3], scales: [1, 1, 0.5, 0.75], mode: 'nearest' }, [1, 2, 4]],
     ['nearest, ceiling', ramp(1, 4), { sizes: [1, 8], scales: [1, 2], mode: 'nearest', nearest: 'ceil' }, [1, 2, 2, 3, 3, 4, 4, 4]],
+    ['nearest, ceiling at input positions', ramp(1, 4), { sizes: [1, 2], scales: [1, 0.5], mode: 'nearest', nearest: 'ceil', coordinates: 'asymmetric' }, [1, 3]],
     ['nearest, floor, aligned corners', ramp(1, 4), { sizes: [1, 8], scales: [1, 2], mode: 'nearest', nearest: 'floor', coordinates: 'align_corners' }, [1, 1, 1, 2, 2, 3, 3, 4]],
     ['nearest, ties up, asymmetric', ramp(1, 4), { sizes: [1, 8], scales: [1, 2], mode: 'nearest', nearest: 'round_prefer_ceil', coordinates: 'asymmetric' }, [1, 2, 2, 3, 3, 4, 4, 4]],
     ['crop', square, { sizes: [1, 1, 3, 3], scales: [1, 1, 0.75, 0.75], coordinates: 'tf_crop_and_resize', roi: [0, 0, s(0.4), s(0.6), 1, 1, s(0.6), s(0.8)] }, [7.6000004, 7.9, 8.2, 8.8, 9.1, 9.400001, 10, 10.3, 10.6]],
