@@ -2,14 +2,16 @@
  * Gradients of convolution, also those of conv_transpose and avg_pool, which are its adjoints. All are core ops, so they can be
  * differentiated again. Spatial sizes that a convolution's stride leaves unread get zeros.
  */
-import { fail } from '@bitloom/diagnostics';
 import type { GraphBuilder, ValueId } from '@bitloom/ir';
-import { flip, padWith, reduceSum, reshapeTo, sliceAxis, transpose } from './compose.js';
+import { flip, greater, masked, padWith, reduceSum, reshapeTo, scalarLike, sliceAxis, transpose } from './compose.js';
 import type { Activation, ConvShape } from './conv-attrs.js';
 
-/** @throws E403: gradients are taken before activations are fused */
-export function expectNoActivation(op: string, a: { activation?: Activation }): void {
-  if (a.activation) fail('E403', `no gradient for ${op} with a fused activation`, { remedy: 'differentiate before the pass fuse-activation' });
+/** Cotangent before the fused activation of a layer with output `y`: zero where it clamped (y on a bound), as for `clip` inside. */
+export function beforeActivation(b: GraphBuilder, y: ValueId, dy: ValueId, a: Activation): ValueId {
+  let d = dy;
+  if (a && a.min !== -Infinity) d = masked(b, greater(b, y, scalarLike(b, y, a.min)), d);
+  if (a && a.max !== Infinity) d = masked(b, greater(b, scalarLike(b, y, a.max), y), d);
+  return d;
 }
 
 /** Bias gradient: dy (N, C, spatial…) summed over all but the channels. */

@@ -7,7 +7,7 @@ import { type View, e, scalarOf } from '@bitloom/kernel-spec';
 import { z } from 'zod';
 import { convCall } from './conv-call.js';
 import { activation, convGeometry, convShape, convWindow } from './conv-attrs.js';
-import { channelSum, convInputGradient, convWeightGradient, expectNoActivation } from './conv-gradients.js';
+import { beforeActivation, channelSum, convInputGradient, convWeightGradient } from './conv-gradients.js';
 import { type LowerInput, type Lowering, defineOp, logicalType, mismatch } from './def.js';
 import { channelsLastStrides, evaluateLowered, hasStrides, nestOver, newConstant, realValues } from './lowering.js';
 import { expectClass, expectCount, expectSameDType, showTypes } from './shapes.js';
@@ -78,10 +78,10 @@ export const conv = defineOp<ConvAttrs>({
     return [{ dtype, shape: [batch, w[0], ...windowPositions(size, convWindow(a, w), 'conv', origin)] }];
   },
   evaluate: (ins, a, outs) => evaluateLowered(lower, ins, a, outs, true),
-  gradient(b, { inputs: [x, w, bias], attrs: a, cotangents: [dy] }) {
-    expectNoActivation('conv', a);
-    const grads = [convInputGradient(b, dy!, w, a, b.shapeOf(x).slice(2)), convWeightGradient(b, x, dy!, a, b.shapeOf(w))];
-    return bias ? [...grads, channelSum(b, dy!)] : grads;
+  gradient(b, { inputs: [x, w, bias], outputs: [y], attrs: a, cotangents: [dy] }) {
+    const d = beforeActivation(b, y, dy!, a.activation);
+    const grads = [convInputGradient(b, d, w, a, b.shapeOf(x).slice(2)), convWeightGradient(b, x, d, a, b.shapeOf(w))];
+    return bias ? [...grads, channelSum(b, d)] : grads;
   },
   lower,
   scalar: null,

@@ -32,7 +32,7 @@ const randomLike = (shape: readonly number[], rng: Rng): Tensor => {
 };
 
 /** The gradient of Σ⟨r, y⟩ over the float outputs y, r random, as a computation of its own. */
-const gradientOf = (build: Build, seed: number): Build => (b, xs) => {
+export const gradientOf = (build: Build, seed: number): Build => (b, xs) => {
   const rng = new Rng(seed);
   const ys = build(b, xs).filter((y) => isFloat(b.typeOf(y).dtype));
   const seeds = new Map(ys.map((y) => [y, b.const(randomLike(b.shapeOf(y), rng))]));
@@ -40,7 +40,7 @@ const gradientOf = (build: Build, seed: number): Build => (b, xs) => {
   return reverse(b, seeds, floats).map((d, i) => d ?? b.add('mul', [floats[i], b.const(tensorOf('f32', [], [0]))]));
 };
 
-const evaluate = (build: Build, inputs: readonly Tensor[]): Tensor[] => {
+export const evaluate = (build: Build, inputs: readonly Tensor[]): Tensor[] => {
   const b = createBuilder('check');
   const ids = inputs.map((t, i) => b.input(`x${i}`, { dtype: t.dtype, shape: t.shape }));
   const outputs = build(b, ids);

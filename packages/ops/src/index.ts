@@ -32,3 +32,4 @@ export { channelsLastStrides } from './lowering.js';
 export type { MaxPoolAttrs } from './max-pool.js';
 export type { ResizeAttrs } from './resize.js';
 export type { TopkAttrs } from './topk.js';
+export { beforeActivation } from './conv-gradients.js';

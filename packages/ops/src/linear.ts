@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { reduceSum, reshapeTo, transpose } from './compose.js';
 import { activation } from './conv-attrs.js';
 import { convCall } from './conv-call.js';
-import { expectNoActivation } from './conv-gradients.js';
+import { beforeActivation } from './conv-gradients.js';
 import { type LowerInput, type Lowering, defineOp, logicalType, mismatch } from './def.js';
 import { evaluateLowered, hasStrides, nestOver, newConstant, realValues } from './lowering.js';
 import { expectClass, expectCount, expectSameDType, showTypes } from './shapes.js';
@@ -63,12 +63,11 @@ export const linear = defineOp<LinearAttrs>({
     return [{ dtype: x.dtype, shape: [...x.shape.slice(0, -1), w.shape[0]] }];
   },
   evaluate: (ins, a, outs) => evaluateLowered(lower, ins, a, outs, false),
-  gradient(b, { inputs: [x, w, bias], attrs: a, cotangents: [dy] }) {
-    expectNoActivation('linear', a);
+  gradient(b, { inputs: [x, w, bias], outputs: [y], attrs: a, cotangents: [dy] }) {
     const shape = b.shapeOf(x);
     const [outs, ins] = b.shapeOf(w);
     const rows = product(shape.slice(0, -1));
-    const d = reshapeTo(b, dy!, [rows, outs]);
+    const d = reshapeTo(b, beforeActivation(b, y, dy!, a.activation), [rows, outs]);
     const grads = [
       reshapeTo(b, b.add('matmul', [d, w]), shape),
       b.add('matmul', [transpose(b, d, [1, 0]), reshapeTo(b, x, [rows, ins])]),

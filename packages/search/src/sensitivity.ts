@@ -10,7 +10,7 @@ import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
 import { type Graph, GraphBuilder, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
 import { type Bits, type QuantParams, codeRange, fakeQuantize } from '@bitloom/numerics';
-import { compose, opTable } from '@bitloom/ops';
+import { type ConvAttrs, beforeActivation, compose, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, allocate, elementCount, sameShape, tensor } from '@bitloom/tensor';
 import { type Layer, activationScheme, addGradients, weightScheme } from '@bitloom/transforms';
 import { type SearchProblem, activationChoices, weightChoices } from './contract.js';
@@ -33,16 +33,6 @@ export function classifierLogits(g: Graph): ValueId | null {
 
 /** Delta constants kept in one compiled graph. */
 const MAX_DELTA_BYTES = 192 * 2 ** 20;
-
-/** Cotangent before a fused activation: zero where it clamped. */
-function beforeActivation(b: GraphBuilder, l: Layer, d: ValueId): ValueId {
-  const a = (l.node.attrs as { activation?: { min: number; max: number } | null }).activation;
-  if (!a) return d;
-  let out = d;
-  if (a.min !== -Infinity) out = compose.masked(b, compose.greater(b, l.output, compose.scalarLike(b, l.output, a.min)), out);
-  if (a.max !== Infinity) out = compose.masked(b, b.add('less', [l.output, compose.scalarLike(b, l.output, a.max)]), out);
-  return out;
-}
 
 /** Q(x) − x as core ops. */
 function quantisationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
@@ -99,7 +89,7 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
       const d = cotangent.get(l.output);
       const w = constantData(producer, l.weight)!;
       const float = w.data as Float32Array;
-      const delta = d && beforeActivation(b, l, d);
+      const delta = d && beforeActivation(b, l.output, d, (l.node.attrs as ConvAttrs).activation);
       for (const bits of weightChoices(p, l)) {
         if (!delta) {
           weights.get(l.name)!.set(bits, 0);

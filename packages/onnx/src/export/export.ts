@@ -39,7 +39,11 @@ export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): U
     temp: () => `$t${temps++}`,
     typeOf: (id) => typeOf(g, id),
   };
+  // onnxruntime runs every node it is given, so what the outputs do not need stays out.
+  const needed = new Set(outputs);
+  for (const n of [...g.nodes].reverse()) if (n.outputs.some((o) => needed.has(o))) n.inputs.forEach((i) => needed.add(i));
   for (const n of g.nodes) {
+    if (!n.outputs.some((o) => needed.has(o))) continue;
     if (isConst(n)) {
       initializer.push(tensorProto(n.outputs[0], n.attrs.data));
       continue;
