@@ -15,8 +15,8 @@ export interface MemoryLayout {
 
 export interface EmittedWasm {
   /**
-   * Exports `memory`, `run()` (all calls) and `step(i)` (call i); imports nothing, never grows. Weights are not inside: they must
-   * be copied to `weightsBase` once.
+   * Exports `memory`, `run()` (all calls) and `step(i)` (call i); imports nothing, never grows. Packed weights are not inside:
+   * the first `packedBytes` of the plan's weights must be copied to `weightsBase` once. The other constants are a data segment.
    */
   readonly wasm: Uint8Array;
   readonly wat: string;
@@ -38,6 +38,14 @@ export function memoryLayout(plan: Plan): MemoryLayout {
 }
 
 export const addressOf = (layout: MemoryLayout, l: Location): number => (l.region === 'weights' ? layout.weightsBase : layout.arenaBase) + l.offset;
+
+/** Bytes that are in memory from the start; trailing zeros are there anyway. */
+function dataSegment(address: number, bytes: Uint8Array): string {
+  let n = bytes.length;
+  while (n > 0 && bytes[n - 1] === 0) n--;
+  const text = Array.from(bytes.subarray(0, n), (b) => `\\${b.toString(16).padStart(2, '0')}`).join('');
+  return n === 0 ? '' : `(data (i32.const ${address}) "${text}")`;
+}
 
 /** The module's text. Deterministic. @throws E901 for variants of another backend or instruction set */
 export function emitWat(plan: Plan): { readonly wat: string; readonly layout: MemoryLayout } {
@@ -72,6 +80,7 @@ export function emitWat(plan: Plan): { readonly wat: string; readonly layout: Me
   const wat = [
     '(module',
     `(memory (export "memory") ${layout.pages} ${layout.pages})`,
+    dataSegment(layout.weightsBase + plan.packedBytes, plan.weights.subarray(plan.packedBytes)),
     `(table funcref (elem${calls.map((_, i) => ` $call${i}`).join('')}))`,
     ...supportFunctions(uses),
     ...[...nests].map(([text, name]) => `(func $${name}${text}`),

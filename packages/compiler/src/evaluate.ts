@@ -1,5 +1,6 @@
 /** Accuracy of a float model (on onnxruntime) or of a bundle (what it ships). */
 import { stat } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import type { Progress } from '@bitloom/calibrate';
 import { graphBatches } from '@bitloom/calibrate';
 import { type Preprocessing, batches, openData, preprocessingSchema, subset } from '@bitloom/data';
@@ -20,7 +21,7 @@ export interface EvalReport {
 
 export interface EvalOptions {
   readonly data: string;
-  /** For models; a bundle remembers its own. */
+  /** A bundle remembers its own; what stands here goes over it. */
   readonly preprocessing: Preprocessing | null;
   readonly define: Readonly<Record<string, number>>;
   readonly samples: number | null;
@@ -93,7 +94,7 @@ const C_BATCH = 128;
 async function evaluateBundle(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
   const bundle = await openBundle(path);
   const m = bundle.manifest;
-  const all = await openData(o.data, m.inputs, o.preprocessing ?? preprocessingSchema.parse(m.preprocessing));
+  const all = await openData(o.data, m.inputs, { ...preprocessingSchema.parse(m.preprocessing), ...o.preprocessing });
   const source = o.samples === null ? all : subset(all, o.samples, o.seed);
   const size = m.inputs[0]?.shape[0] ?? 1;
   const name = m.outputs[0].name;
@@ -109,7 +110,10 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
   };
   if (target === 'wasm') {
     const runner = await wasmRunner(bundle);
-    for await (const b of batches(source, size, { indices })) record(runner.run(b.inputs).get(name)!, b.labels);
+    for await (const b of batches(source, size, { indices })) {
+      record(runner.run(b.inputs).get(name)!, b.labels);
+      await setImmediate(); // a turn of the event loop, for signals
+    }
     return score.report();
   }
   const runner = await cRunner(bundle, program);

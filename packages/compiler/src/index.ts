@@ -1,1 +1,13 @@
-export * from './pipeline.js';
+export { type BudgetUse, type CompileReport, PASSES, type SearchReport, compile, compileToText, readInputs, runBundle, search } from './api.js';
+export { type BundleReport, type ModelReport, type PortReport, inspect } from './inspect.js';
+export { type CompileConfig, type SearchConfig, compileConfigSchema, defineConfig, parseConfig, readConfig, searchConfigSchema } from './config.js';
+export { type EvalOptions, type EvalReport, evaluate } from './evaluate.js';
+export { type Mismatch, type VerifyOptions, type VerifyReport, verifyBundle } from './verify.js';
+export { type CompileOptions, type SearchOptions, TARGETS, type TargetName, compileOptionsSchema, parsePrecision, searchOptionsSchema } from './options.js';
+export { type Compiled, type Hooks, compileToProgram } from './pipeline.js';
+export { type Built, buildBundle, planFor } from './build.js';
+export { type Observed, STRATEGIES, observe, searchProblem } from './search.js';
+export { type LoadedModel, inputSpecs, loadModel, parameterCount, prepare, statisticsGraph } from './model.js';
+export { type CRunner, type WasmRunner, cRunner, openBundle, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
+export type { LayerReport, NetworkReport } from './report.js';
+export { VERSION } from './version.js';

@@ -1,10 +1,10 @@
 /** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
 import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
 import type { DataSource } from '@bitloom/data';
-import { type Graph, type Phase, PHASES, printGraph } from '@bitloom/ir';
+import { type Graph, type Phase, PHASES, deadCode, printGraph } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
 import { type BitChoice, type SearchResult, readAssignment, toAssignment } from '@bitloom/search';
-import { applyAssignment, applyCalibration, deadCode, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
+import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, parsePrecision } from './options.js';
 import { type Observed, calibrationOptions, observe, search, searchProblem } from './search.js';
@@ -25,6 +25,8 @@ export interface Compiled {
   /** Null when stopped before lowering. */
   readonly program: Program | null;
   readonly search: SearchResult | null;
+  /** Time that the strategy took; 0 without one. */
+  readonly searchSeconds: number;
   readonly choice: BitChoice | null;
   readonly observed: Observed | null;
 }
@@ -38,7 +40,7 @@ export async function compileToProgram(path: string, o: CompileOptions, hooks: H
   };
   const reached = (phase: Phase): boolean => hooks.stopAfter !== undefined && PHASES.indexOf(hooks.stopAfter) <= PHASES.indexOf(phase);
   const model = await loadModel(path, o.define);
-  const stopped = (graph: Graph, rest: Partial<Compiled> = {}): Compiled => ({ model, graph, program: null, search: null, choice: null, observed: null, ...rest });
+  const stopped = (graph: Graph, rest: Partial<Compiled> = {}): Compiled => ({ model, graph, program: null, search: null, searchSeconds: 0, choice: null, observed: null, ...rest });
 
   seen('simplify', model.graph);
   if (reached('float')) return stopped(model.graph);
@@ -50,15 +52,17 @@ export async function compileToProgram(path: string, o: CompileOptions, hooks: H
   const candidates = seen('candidates', markCandidates(model.graph, problem.problem.weightBits, problem.problem.activationBits));
   if (reached('candidates')) return stopped(candidates, { observed });
 
+  const started = performance.now();
   const found = assignment === null ? await search(problem) : null;
+  const searchSeconds = found ? (performance.now() - started) / 1000 : 0;
   const choice = found?.choice ?? readAssignment(problem.problem, assignment);
   const sites = quantizable(model.graph);
   const chosen = seen('chosen', applyAssignment(candidates, toAssignment(sites, choice)));
-  if (reached('chosen')) return stopped(chosen, { observed, search: found, choice });
+  if (reached('chosen')) return stopped(chosen, { observed, search: found, searchSeconds, choice });
 
   const graph = seen('calibrated', await calibrated(chosen, model, observed, o, progress));
   const program = reached('calibrated') ? null : lowerGraph(graph);
-  return { model, graph, program, search: found, choice, observed };
+  return { model, graph, program, search: found, searchSeconds, choice, observed };
 }
 
 async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed, o: SearchOptions, progress: Progress): Promise<Graph> {

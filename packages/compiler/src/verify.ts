@@ -1,4 +1,5 @@
 /** WASM = C = reference, layer by layer, bit for bit. */
+import { setImmediate } from 'node:timers/promises';
 import { type DataSource, batches, openData, preprocessingSchema } from '@bitloom/data';
 import type { Progress } from '@bitloom/calibrate';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
@@ -98,6 +99,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
         await check(pending, layerwise, pending.map(() => null));
         pending = [];
         progress('verify', vectors * size, total);
+        await setImmediate(); // a turn of the event loop, for signals
       };
       for await (const b of batches(source, size, { limit: Math.floor(total / size) * size })) {
         pending.push(b.inputs);

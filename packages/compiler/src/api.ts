@@ -1,0 +1,251 @@
+/** The programmatic API: what the command line's verbs do, as functions over paths and plain options. */
+import { readFile } from 'node:fs/promises';
+import { assertReplaceable, openBundle, writeFileAtomic, writeFolder } from '@bitloom/bundle';
+import { type DataSource, batches, openData, subset, syntheticSource } from '@bitloom/data';
+import { fail } from '@bitloom/diagnostics';
+import { type Graph, type Phase, printGraph } from '@bitloom/ir';
+import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
+import { type BitChoice, type BudgetKind, type ParetoPoint, averageBits, choiceCost, parseBudget, parsePin, showCost, writeAssignment } from '@bitloom/search';
+import { type Tensor, allocate, isFloat, readNpy, readNpz, sameShape, tensor } from '@bitloom/tensor';
+import { quantizable } from '@bitloom/transforms';
+import { buildBundle } from './build.js';
+import { cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
+import { type CompileConfig, type SearchConfig, compileConfigSchema, parseConfig, searchConfigSchema } from './config.js';
+import { type LoadedModel, inputSpecs, loadModel } from './model.js';
+import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
+import { type Hooks, compileToProgram } from './pipeline.js';
+import type { LayerReport } from './report.js';
+import { observe, search as runSearch, searchProblem } from './search.js';
+
+/** Steps after which `Hooks.afterPass` sees the graph, in order. */
+export const PASSES = ['simplify', 'candidates', 'chosen', 'calibrated'] as const;
+
+/** How a budget was met: `limit` and `used` in bytes (size), BOPs (bops) or weight bits (bits). */
+export interface BudgetUse {
+  readonly text: string;
+  readonly kind: BudgetKind;
+  readonly limit: number;
+  readonly used: number;
+  /** `used` in the words of the budget. */
+  readonly shown: string;
+}
+
+export interface CompileReport {
+  /** Folder written; null without an output. */
+  readonly bundle: string | null;
+  readonly targets: readonly TargetName[];
+  readonly float: { readonly weightBytes: number };
+  readonly bytes: { readonly weights: number; readonly code: number; readonly arena: number };
+  readonly bits: { readonly weights: number; readonly activations: number };
+  readonly cost: { readonly bops: number };
+  readonly search: { readonly strategy: string; readonly objective: number | null; readonly lowerBound: number | null; readonly gap: number | null; readonly seconds: number };
+  readonly layers: readonly LayerReport[];
+  readonly budget: BudgetUse | null;
+  /** `synthetic` when no data was given; null where nothing was calibrated. */
+  readonly calibration: { readonly data: string; readonly samples: number; readonly method: string } | null;
+  readonly warnings: readonly string[];
+}
+
+/** Samples recorded as self-test vectors. */
+const VECTORS = 3;
+
+/**
+ * Compiles an ONNX file to a bundle.
+ * @param config see {@link compileConfigSchema}; with `output` the bundle is written there, as a whole or not at all
+ * @throws any coded error of the steps
+ */
+export async function compile(path: string, config: CompileConfig = {}, hooks: Hooks = {}): Promise<CompileReport> {
+  const { output, ...o } = parseConfig(compileConfigSchema, config);
+  const assignment = await checked(o);
+  if (output !== null) await assertReplaceable(output);
+  const warnings: string[] = [];
+  const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn: (w) => (warnings.push(w), hooks.warn?.(w)) }, assignment);
+  const { files, manifest, network } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null));
+  if (output !== null) await writeFolder(output, files);
+  const { floatWeights, ...bytes } = manifest.bytes;
+  return {
+    bundle: output, targets: o.target, float: { weightBytes: floatWeights }, bytes, bits: network.bits, cost: { bops: network.bops },
+    search: { ...manifest.search, seconds: c.searchSeconds }, layers: network.layers, budget: c.choice && budgetUse(c.model.graph, o, c.choice),
+    calibration: manifest.calibration, warnings,
+  };
+}
+
+/** The graph after a phase, as text. Nothing is written. */
+export async function compileToText(path: string, config: CompileConfig, stopAfter: Phase, hooks: Hooks = {}): Promise<{ phase: Phase; ir: string }> {
+  const { output: _, ...o } = parseConfig(compileConfigSchema, config);
+  const { graph } = await compileToProgram(path, o, { ...hooks, stopAfter }, await checked(o));
+  return { phase: graph.phase, ir: printGraph(graph).text };
+}
+
+/** Refuses what can be refused before minutes of work; reads the assignment. */
+async function checked(o: CompileOptions): Promise<unknown> {
+  checkSearch(o);
+  if (o.assignment === null) return null;
+  if (o.budget !== null || o.precision !== null || o.strategy !== null) fail('E103', 'an assignment fixes the bits', { found: '--assignment with --budget, --precision or --strategy', remedy: 'give one of them' });
+  const text = await readFile(o.assignment, 'utf8').catch((cause) => fail('E704', 'assignment cannot be read', { node: o.assignment!, found: (cause as NodeJS.ErrnoException).code }, cause));
+  try {
+    return JSON.parse(text) ?? 'null';
+  } catch (cause) {
+    return fail('E502', 'the assignment is not JSON', { node: o.assignment, remedy: 'make one with bitloom search -o' }, cause);
+  }
+}
+
+function checkSearch(o: SearchOptions): void {
+  if (o.precision !== null) parsePrecision(o.precision);
+  // Only the syntax: without layers the graph is not looked at.
+  if (o.budget !== null) parseBudget(o.budget, null as never, []);
+  o.pin.forEach(parsePin);
+}
+
+function budgetUse(g: Graph, o: SearchOptions, choice: BitChoice): BudgetUse | null {
+  if (o.budget === null) return null;
+  const sites = quantizable(g);
+  const budget = parseBudget(o.budget, g, sites.layers);
+  const used = choiceCost({ graph: g, ...sites, budget }, choice);
+  return { text: o.budget, kind: budget.kind, limit: budget.limit, used, shown: showCost(budget.kind, used, sites.layers) };
+}
+
+/** Inputs for the recorded vectors: the first calibration samples, or random ones. */
+async function vectors(m: LoadedModel, o: CompileOptions, data: DataSource | null): Promise<TensorMap[]> {
+  const specs = inputSpecs(m.graph);
+  const source = data?.kind !== 'synthetic' && data !== null ? data : o.calib ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed) : null;
+  const found: TensorMap[] = [];
+  if (source === null) {
+    // Whole inputs as samples, since leading dimensions may differ between inputs.
+    const random = syntheticSource(specs.map((s) => ({ ...s, shape: [1, ...s.shape] })), VECTORS, o.seed);
+    for await (const s of random.samples()) found.push(s.inputs);
+    return found;
+  }
+  const batch = specs[0]?.shape[0] ?? 1;
+  const indices = Array.from({ length: VECTORS * batch }, (_, i) => i % source.size);
+  for await (const b of batches(source, batch, { indices })) found.push(b.inputs);
+  return found;
+}
+
+export interface SearchReport {
+  readonly strategy: string;
+  readonly objective: number | null;
+  readonly lowerBound: number | null;
+  readonly gap: number | null;
+  readonly seconds: number;
+  /** File written; null without an output. */
+  readonly assignment: string | null;
+  readonly budget: BudgetUse | null;
+  /** Averages over parameters and over MACs. */
+  readonly bits: { readonly weights: number; readonly activations: number };
+  readonly layers: readonly { readonly name: string; readonly op: string; readonly weightBits: number; readonly activationBits: number; readonly macs: number; readonly params: number }[];
+  /** By ascending cost, in the unit of the budget. */
+  readonly pareto: readonly ParetoPoint[];
+  readonly warnings: readonly string[];
+}
+
+/** Chooses bits; with `output` writes the assignment that `compile` takes. @throws E501 (infeasible), and as the steps do */
+export async function search(path: string, config: SearchConfig = {}, hooks: Hooks = {}): Promise<SearchReport> {
+  const { output, ...o } = parseConfig(searchConfigSchema, config);
+  checkSearch(o);
+  if (o.precision !== null && parsePrecision(o.precision) === 'f32') fail('E103', 'nothing to search at f32', { remedy: 'leave --precision out' });
+  const progress = hooks.progress ?? (() => {});
+  const started = performance.now();
+  const model = await loadModel(path, o.define);
+  const observed = await observe(model, o, progress);
+  const warnings = observed.synthetic ? ['no --calib data: bits chosen on random inputs, accuracy is unknown'] : [];
+  warnings.forEach((w) => hooks.warn?.(w));
+  const s = searchProblem(model, o, observed, progress)!;
+  const found = await runSearch(s);
+  const { problem } = s;
+  const groupOf = new Map(problem.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
+  const average = averageBits(problem, found.choice);
+  const report: SearchReport = {
+    strategy: found.strategy, objective: found.objective, lowerBound: found.lowerBound, gap: found.gap, seconds: (performance.now() - started) / 1000,
+    assignment: output, budget: budgetUse(model.graph, o, found.choice), bits: { weights: average.weightBits, activations: average.activationBits },
+    layers: problem.layers.map((l) => ({
+      name: l.name, op: l.node.op, weightBits: found.choice.weights.get(l.name)!, activationBits: found.choice.activations.get(groupOf.get(l.input)!) ?? 32, macs: l.macs, params: l.params,
+    })),
+    pareto: found.pareto, warnings,
+  };
+  if (output !== null) await writeFileAtomic(output, `${JSON.stringify(writeAssignment(problem, found.choice), null, 2)}\n`);
+  return report;
+}
+
+/**
+ * Arrays for a bundle's inputs from `.npz` files (keyed by input names), `NAME=FILE.npy`, or one `.npy` for the only input.
+ * @throws E704, E301, E302
+ */
+export async function readInputs(folder: string, files: readonly string[]): Promise<TensorMap> {
+  const { inputs } = (await openBundle(folder)).manifest;
+  const found = new Map<string, Tensor>();
+  for (const text of files) {
+    const named = inputs.find((p) => text.startsWith(`${p.name}=`));
+    const file = named ? text.slice(named.name.length + 1) : text;
+    const bytes = await readFile(file).catch((cause) => fail('E704', 'input cannot be read', { node: file, found: (cause as NodeJS.ErrnoException).code }, cause));
+    if (!named && bytes[0] === 0x50) for (const [name, t] of readNpz(bytes)) found.set(name, t);
+    else {
+      const name = named?.name ?? (inputs.length === 1 ? inputs[0].name : fail('E302', 'the bundle has several inputs', { node: file, found: 'one array without a name', expected: inputs.map((p) => `${p.name}=FILE.npy`).join(', ') }));
+      found.set(name, readNpy(bytes, file));
+    }
+  }
+  return found;
+}
+
+/**
+ * Runs a bundle. Inputs have the bundle's shapes, or stacks of them: their leading dimensions may be a common multiple.
+ * @param target default WebAssembly where the bundle has it
+ * @throws E302 for inputs that do not fit, E603 without a C compiler for `c`, E701 for a damaged bundle
+ */
+export async function runBundle(folder: string, inputs: TensorMap, target: 'wasm' | 'c' | 'reference' | null = null): Promise<TensorMap> {
+  const bundle = await openBundle(folder);
+  const { manifest } = bundle;
+  const ports = manifest.inputs;
+  for (const name of inputs.keys()) if (!ports.some((p) => p.name === name)) fail('E302', 'the bundle has no such input', { node: name, expected: ports.map((p) => p.name).join(', ') });
+  const stacks = ports.map((p) => split(p, inputs.get(p.name) ?? fail('E302', 'an input is missing', { node: p.name, expected: `${p.dtype} [${p.shape.join(', ')}]` })));
+  const counts = new Set(stacks.map((s) => s.length));
+  if (counts.size > 1) fail('E302', 'inputs hold different numbers of samples', { found: ports.map((p, i) => `${p.name}: ${stacks[i].length}`).join(', ') });
+  const samples: TensorMap[] = Array.from({ length: stacks[0]?.length ?? 1 }, (_, i) => new Map(ports.map((p, k) => [p.name, stacks[k][i]])));
+
+  const results: TensorMap[] = [];
+  const chosen = target ?? (manifest.targets.wasm ? 'wasm' : 'c');
+  if (chosen === 'wasm') {
+    const runner = await wasmRunner(bundle);
+    for (const s of samples) results.push(runner.run(s));
+  } else {
+    const program = await referenceProgram(bundle);
+    if (chosen === 'reference') for (const s of samples) results.push(runProgram(program, s));
+    else {
+      const runner = await cRunner(bundle, program);
+      if (typeof runner === 'string') fail('E603', 'the C code cannot be run here', { found: runner, remedy: 'install gcc, or run --target wasm' });
+      try {
+        results.push(...(await runner.run(samples)).map((r) => r.outputs));
+      } finally {
+        await runner.dispose();
+      }
+    }
+  }
+  return new Map(manifest.outputs.map((p) => [p.name, join(results.map((r) => r.get(p.name)!))]));
+}
+
+type PortShape = { readonly name: string; readonly dtype: Tensor['dtype']; readonly shape: readonly number[] };
+
+/** The samples in a stack. Floats take any number; other types must be the model's. */
+function split(p: PortShape, t: Tensor): Tensor[] {
+  const [lead, ...rest] = p.shape;
+  const fits = sameShape(t.shape, p.shape) || (p.shape.length > 0 && sameShape(t.shape.slice(1), rest) && t.shape[0] > 0 && t.shape[0] % lead === 0);
+  if (!fits || (t.dtype !== p.dtype && !isFloat(p.dtype))) {
+    fail('E302', 'an array does not match the input', { node: p.name, found: `${t.dtype} [${t.shape.join(', ')}]`, expected: `${p.dtype} [${p.shape.join(', ')}]` });
+  }
+  let data = t.data;
+  if (t.dtype !== p.dtype) {
+    data = allocate(p.dtype, t.shape).data;
+    for (let i = 0; i < data.length; i++) data[i] = Number(t.data[i]);
+  }
+  const n = p.shape.reduce((a, d) => a * d, 1);
+  return n === 0 ? [tensor(p.dtype, p.shape, data)] : Array.from({ length: data.length / n }, (_, i) => tensor(p.dtype, p.shape, data.slice(i * n, (i + 1) * n)));
+}
+
+/** Outputs of several runs along the leading dimension. */
+function join(parts: readonly Tensor[]): Tensor {
+  if (parts.length === 1) return parts[0];
+  const { dtype, shape } = parts[0];
+  const out = allocate(dtype, [parts.length * (shape[0] ?? 1), ...shape.slice(1)]);
+  parts.forEach((p, i) => (out.data as Float32Array).set(p.data as Float32Array, i * p.data.length));
+  return out;
+}
