@@ -30,6 +30,12 @@ const BINARY: Readonly<Record<string, (t: Scalar) => boolean>> = {
   add: any, sub: any, mul: any, div: any, min: any, max: any, pmin: any, pmax: any,
   rem: int, and: int, or: int, xor: int, shl: int, shr: int, ushr: int,
 };
+
+function fits(v: number | bigint, t: Scalar): boolean {
+  if (typeof v === 'bigint' || t === 'i64') return typeof v === 'bigint' && t === 'i64' && v === BigInt.asIntN(64, v);
+  return typeof v === 'number' && (t === 'f64' || Object.is(v, t === 'i32' ? v | 0 : Math.fround(v)));
+}
+
 const COMPARE: readonly string[] = ['lt', 'le', 'gt', 'ge', 'eq', 'ne'];
 
 class Checker {
@@ -64,9 +70,7 @@ class Checker {
     if (!SCALARS.includes(x.t)) this.bad('unknown scalar type', String(x.t));
     switch (x.k) {
       case 'const':
-        if (x.t === 'i64' ? typeof x.v !== 'bigint' || x.v !== BigInt.asIntN(64, x.v) : typeof x.v !== 'number') this.bad('constant does not fit its type', String(x.v), x.t);
-        if (x.t === 'i32' && (x.v !== (Number(x.v) | 0) || Object.is(x.v, -0))) this.bad('constant does not fit its type', String(x.v), x.t);
-        if (x.t === 'f32' && !Object.is(x.v, Math.fround(Number(x.v)))) this.bad('constant does not fit its type', String(x.v), x.t);
+        if (!fits(x.v, x.t)) this.bad('constant does not fit its type', String(x.v), x.t);
         break;
       case 'var': {
         const t = scope.get(x.name);

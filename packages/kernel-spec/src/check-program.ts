@@ -30,7 +30,8 @@ function convOperands(p: ConvParams, code: Code): NestOperand[] {
   const perChannel = { dtype: 'f32' as DType, elements: p.outC };
   const y = size(p.batch, p.outH, p.outW, p.outC);
   if (p.kind === 'f32') {
-    if (p.weightBits !== null || p.activationBits !== null || p.xZero !== 0 || p.output !== 'f32') bad('float convolution with integer parameters');
+    if (p.weightBits !== null || p.activationBits !== null || p.xZero !== 0 || p.output !== 'f32')
+      bad('float convolution with integer parameters');
     return [x, w, perChannel, { dtype: 'f32', elements: y }];
   }
   for (const bits of [p.weightBits, p.activationBits]) if (bits === null || !isBits(bits)) bad('bit-width out of range', bits);
@@ -43,9 +44,11 @@ function convOperands(p: ConvParams, code: Code): NestOperand[] {
 function checkBuffer(b: BufferDef, code: Code): void {
   const bad = (message: string, found?: string, expected?: string): never => fail(code, `buffer ${b.name}: ${message}`, { found, expected });
   if (!Object.hasOwn(DTYPES, b.dtype)) bad('unknown data type', String(b.dtype));
-  if (b.shape.length > MAX_RANK || b.strides.length !== b.shape.length) bad('shape and strides do not fit', `${b.shape.length} and ${b.strides.length} dimensions`);
+  const rank = b.shape.length;
+  if (rank > MAX_RANK || b.strides.length !== rank) bad('shape and strides do not fit', `${rank} and ${b.strides.length} dimensions`);
   if (elementCount(b.shape) !== b.elements) bad('elements do not fit the shape', String(b.elements), `product of [${b.shape.join(', ')}]`);
-  if (b.data && (b.data.length !== b.elements || !(b.data instanceof DTYPES[b.dtype].array))) bad('data does not fit the type', `${b.data.length} elements of ${b.data.constructor.name}`);
+  if (b.data && (b.data.length !== b.elements || !(b.data instanceof DTYPES[b.dtype].array)))
+    bad('data does not fit the type', `${b.data.length} elements of ${b.data.constructor.name}`);
   if (!b.strides.every((s) => Number.isSafeInteger(s) && s >= 0)) bad('a stride is not a non-negative integer', b.strides.join(', '));
   if (b.elements > 0) {
     let dense = 1;
@@ -87,15 +90,17 @@ export function checkProgram(p: Program, code: Code = 'E901'): void {
   }
   const nests = new Set<unknown>();
   p.calls.forEach((c, i) => {
-    const bad = (message: string, found?: string, expected?: string): never => fail(code, `call ${i}: ${message}`, { node: c.origin, found, expected });
+    const bad = (message: string, found?: string, expected?: string): never =>
+      fail(code, `call ${i}: ${message}`, { node: c.origin, found, expected });
     if (c.family !== 'nest' && c.family !== 'conv') bad('unknown kernel family', String((c as { family: unknown }).family));
     const operands = c.family === 'nest' ? c.params.operands : convOperands(c.params, code);
     const ids = [...c.args, ...c.results];
-    if (c.results.length === 0 || ids.length !== operands.length || (c.family === 'conv' && c.results.length !== 1)) bad('wrong number of operands', String(ids.length), String(operands.length));
+    if (c.results.length === 0 || ids.length !== operands.length || (c.family === 'conv' && c.results.length !== 1))
+      bad('wrong number of operands', String(ids.length), String(operands.length));
     ids.forEach((id, j) => {
       if (!isBuffer(id)) bad('unknown buffer', String(id));
-      const { dtype, elements } = p.buffers[id];
-      if (dtype !== operands[j].dtype || elements !== operands[j].elements) bad(`operand ${j} does not fit its buffer`, `${operands[j].elements} × ${operands[j].dtype}`, `${elements} × ${dtype}`);
+      const [found, wanted] = [operands[j], p.buffers[id]].map((o) => `${o.elements} × ${o.dtype}`);
+      if (found !== wanted) bad(`operand ${j} does not fit its buffer`, found, wanted);
     });
     for (const id of c.args) if (!known[id]) bad('reads a buffer before it is written', p.buffers[id].name);
     const args = new Set(c.args);

@@ -11,7 +11,8 @@ function geometry(rng: Rng): Omit<ConvParams, 'kind' | 'weightBits' | 'activatio
   const [kH, kW, strideH, strideW, dilH, dilW] = [3, 3, 3, 2, 2, 3].map((hi) => between(rng, 1, hi));
   const [inH, inW] = [between(rng, 1, 6), between(rng, 1, 6)];
   return {
-    batch: between(rng, 1, 2), inH, inW, inC: groups * between(rng, 1, 5), outH: between(rng, 1, 4), outW: between(rng, 1, 4), outC: groups * between(rng, 1, 6),
+    batch: between(rng, 1, 2), inH, inW, inC: groups * between(rng, 1, 5),
+    outH: between(rng, 1, 4), outW: between(rng, 1, 4), outC: groups * between(rng, 1, 6),
     kH, kW, strideH, strideW, dilH, dilW, padT: rng.int(4), padL: rng.int(4), groups,
   };
 }
@@ -38,7 +39,11 @@ function sums(p: ConvParams, x: ArrayLike<number>, w: ArrayLike<number>, add: (a
   return out;
 }
 
-const sizes = (p: ConvParams): { x: number; w: number; y: number } => ({ x: p.batch * p.inH * p.inW * p.inC, w: p.outC * convK(p), y: p.batch * p.outH * p.outW * p.outC });
+const sizes = (p: ConvParams): { x: number; w: number; y: number } => ({
+  x: p.batch * p.inH * p.inW * p.inC,
+  w: p.outC * convK(p),
+  y: p.batch * p.outH * p.outW * p.outC,
+});
 
 describe('convReference', () => {
   it('equals the definition on random geometry for all 64 bit pairs, both outputs', () => {
@@ -72,7 +77,10 @@ describe('convReference', () => {
     const rng = new Rng(12);
     let orderMatters = false;
     for (let round = 0; round < 100; round++) {
-      const p: ConvParams = { ...geometry(rng), kind: 'f32', weightBits: null, activationBits: null, xZero: 0, output: 'f32', lo: round & 1 ? 0 : -Infinity, hi: round & 2 ? 6 : Infinity };
+      const p: ConvParams = {
+        ...geometry(rng), kind: 'f32', weightBits: null, activationBits: null, xZero: 0, output: 'f32',
+        lo: round & 1 ? 0 : -Infinity, hi: round & 2 ? 6 : Infinity,
+      };
       const n = sizes(p);
       const normal = (length: number): Float32Array => Float32Array.from({ length }, () => rng.normal());
       const [x, w, bias, y] = [normal(n.x), normal(n.w), normal(p.outC), new Float32Array(n.y)];

@@ -40,7 +40,10 @@ export type Expr =
   | { readonly k: 'sel'; readonly t: Scalar; readonly c: Expr; readonly a: Expr; readonly b: Expr }
   | { readonly k: 'call'; readonly t: Scalar; readonly fn: string; readonly args: readonly Expr[] };
 
-/** Statements. `for` runs its i32 variable from 0 to n − 1 (n evaluated once). `let` declares a mutable local, visible to the end of its block. */
+/**
+ * Statements. `for` runs its i32 variable from 0 to n − 1 (n evaluated once). `let` declares a mutable local, visible to the
+ * end of its block.
+ */
 export type Stmt =
   | { readonly s: 'for'; readonly v: string; readonly n: Expr; readonly body: readonly Stmt[] }
   | { readonly s: 'let'; readonly name: string; readonly x: Expr }

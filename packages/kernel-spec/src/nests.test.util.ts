@@ -10,14 +10,20 @@ export const OPERANDS = [...ALL_DTYPES, ...ALL_DTYPES].map((dtype) => ({ dtype, 
 
 const INTS: readonly BinaryOp[] = ['add', 'sub', 'mul', 'div', 'rem', 'min', 'max', 'pmin', 'pmax', 'and', 'or', 'xor', 'shl', 'shr', 'ushr'];
 const FLOATS: readonly BinaryOp[] = ['add', 'sub', 'mul', 'div', 'min', 'max', 'pmin', 'pmax'];
+const FLOAT_UNARY = ['neg', 'abs', 'sqrt', 'floor', 'ceil', 'trunc', 'nearest'] as const;
 const COMPARE: readonly CompareOp[] = ['lt', 'le', 'gt', 'ge', 'eq', 'ne'];
 const SCALARS: readonly Scalar[] = ['i32', 'i64', 'f32', 'f64'];
 
-const SPECIAL = [0, -0, 1, -1, 0.5, 1.5, 2.5, -0.5, 2147483647, 2147483648, -2147483648, 4294967296, 2 ** 53, 2 ** 63, -(2 ** 63), 1e-45, 1e300, NaN, Infinity, -Infinity];
+const SPECIAL = [
+  0, -0, 1, -1, 0.5, 1.5, 2.5, -0.5, 2147483647, 2147483648, -2147483648, 4294967296, 2 ** 53, 2 ** 63, -(2 ** 63), 1e-45, 1e300, NaN, Infinity, -Infinity,
+];
 const float = fc.oneof(fc.constantFrom(...SPECIAL), fc.double({ min: -300, max: 300 }), fc.double());
 const VALUES: Readonly<Record<Scalar, fc.Arbitrary<number | bigint>>> = {
   i32: fc.oneof(fc.constantFrom(0, 1, -1, 2147483647, -2147483648), fc.integer()),
-  i64: fc.oneof(fc.constantFrom(0n, 1n, -1n, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n, (1n << 60n) + (1n << 36n) + 1n), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })),
+  i64: fc.oneof(
+    fc.constantFrom(0n, 1n, -1n, 2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n, (1n << 60n) + (1n << 36n) + 1n),
+    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+  ),
   f32: float.map(Math.fround),
   f64: float,
 };
@@ -39,7 +45,7 @@ export const expressions = fc.letrec<Record<Scalar, Expr>>((tie) => {
       fc.tuple(fc.constantFrom(...(isFloat ? FLOATS : INTS)), sub(t), sub(t)).map(([op, a, b]): Expr => ({ k: 'bin', t, op, a, b })),
       fc.tuple(sub('i32'), sub(t), sub(t)).map(([c, a, b]): Expr => ({ k: 'sel', t, c, a, b })),
       fc.constantFrom(...SCALARS).chain(sub).map((x): Expr => ({ k: 'cast', t, x })),
-      fc.tuple(fc.constantFrom(...(isFloat ? (['neg', 'abs', 'sqrt', 'floor', 'ceil', 'trunc', 'nearest'] as const) : (['neg', 'abs'] as const))), sub(t)).map(([op, x]): Expr => ({ k: 'un', t, op, x })),
+      fc.tuple(fc.constantFrom(...(isFloat ? FLOAT_UNARY : (['neg', 'abs'] as const))), sub(t)).map(([op, x]): Expr => ({ k: 'un', t, op, x })),
       isFloat
         ? sub(t === 'f32' ? 'i32' : 'i64').map((x): Expr => ({ k: 'un', t, op: 'frombits', x }))
         : sub(t === 'i32' ? 'f32' : 'f64').map((x): Expr => ({ k: 'un', t, op: 'bits', x })),
@@ -49,7 +55,8 @@ export const expressions = fc.letrec<Record<Scalar, Expr>>((tie) => {
         .map(([[a, b], op]): Expr => ({ k: 'cmp', t: 'i32', of: a.t, op, a, b })));
     }
     if (t === 'f32') {
-      inner.push(fc.constantFrom(...Object.keys(SCALAR_FUNCTIONS)).chain((fn) => fc.tuple(...SCALAR_FUNCTIONS[fn].params.map(() => sub('f32'))).map((args): Expr => ({ k: 'call', t: 'f32', fn, args }))));
+      inner.push(fc.constantFrom(...Object.keys(SCALAR_FUNCTIONS)).chain((fn) =>
+        fc.tuple(...SCALAR_FUNCTIONS[fn].params.map(() => sub('f32'))).map((args): Expr => ({ k: 'call', t: 'f32', fn, args }))));
     }
     return fc.oneof({ maxDepth: 5, depthIdentifier: 'expression', withCrossShrink: true }, leaf, ...inner);
   };
@@ -57,8 +64,9 @@ export const expressions = fc.letrec<Record<Scalar, Expr>>((tie) => {
 });
 
 /** Stores an expression of every type to every element type, from within loops, conditions and locals. */
-export const nests: fc.Arbitrary<Nest> = fc.record({ i32: expressions.i32, i64: expressions.i64, f32: expressions.f32, f64: expressions.f64, c: expressions.i32 }).map((x) => {
-  const store = (dtype: DType, i: number): Stmt => ({ s: 'store', buf: ALL_DTYPES.length + i, at: { k: 'var', t: 'i32', name: 'vi' }, x: x[scalarOf(dtype)] });
+export const nests: fc.Arbitrary<Nest> = fc.record({ ...expressions, c: expressions.i32 }).map((x) => {
+  const at: Expr = { k: 'var', t: 'i32', name: 'vi' };
+  const store = (dtype: DType, i: number): Stmt => ({ s: 'store', buf: ALL_DTYPES.length + i, at, x: x[scalarOf(dtype)] });
   const constant = (t: Scalar, v: number | bigint): Expr => ({ k: 'const', t, v });
   return {
     operands: OPERANDS,
@@ -69,14 +77,20 @@ export const nests: fc.Arbitrary<Nest> = fc.record({ i32: expressions.i32, i64: 
       {
         s: 'for', v: 'vi', n: constant('i32', ELEMENTS), body: [
           ...ALL_DTYPES.map(store),
-          { s: 'if', c: x.c, then: [{ s: 'set', name: 'vf', x: x.f32 }, { s: 'set', name: 'vl', x: x.i64 }], else: [{ s: 'set', name: 'vd', x: x.f64 }] },
+          {
+            s: 'if', c: x.c,
+            then: [{ s: 'set', name: 'vf', x: x.f32 }, { s: 'set', name: 'vl', x: x.i64 }],
+            else: [{ s: 'set', name: 'vd', x: x.f64 }],
+          },
         ],
       },
     ],
   };
 });
 
-export const contents: fc.Arbitrary<TypedArray[]> = fc.tuple(...ALL_DTYPES.map((d) => fc.array(VALUES[scalarOf(d)], { minLength: ELEMENTS, maxLength: ELEMENTS })))
+/** Operands with random contents. */
+export const contents: fc.Arbitrary<TypedArray[]> = fc
+  .tuple(...ALL_DTYPES.map((d) => fc.array(VALUES[scalarOf(d)], { minLength: ELEMENTS, maxLength: ELEMENTS })))
   .map((all) => [...all.map((values, i) => fill(ALL_DTYPES[i], values)), ...ALL_DTYPES.map((d) => new DTYPES[d].array(ELEMENTS))]);
 
 function fill(dtype: DType, values: readonly (number | bigint)[]): TypedArray {

@@ -14,7 +14,8 @@ import { DTYPES, type DType, MAX_ELEMENTS, type TypedArray, elementCount, rowMaj
 import { MAX_NEST_DEPTH, MAX_NEST_NODES } from './check-nest.js';
 import { checkProgram } from './check-program.js';
 import type { ConvParams } from './conv.js';
-import { type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, type Scalar, type Stmt, type UnaryOp, scalarOf } from './nest.js';
+import type { BinaryOp, CompareOp, Expr, Nest, NestOperand, Scalar, Stmt, UnaryOp } from './nest.js';
+import { scalarOf } from './nest.js';
 import type { BufferDef, KernelCall, Port, Program } from './program.js';
 
 const VERSION = 1;
@@ -22,7 +23,9 @@ const VERSION = 1;
 const MAX_BYTES = 2 ** 32;
 
 const UNARY: readonly string[] = ['neg', 'abs', 'sqrt', 'floor', 'ceil', 'trunc', 'nearest', 'bits', 'frombits'] satisfies UnaryOp[];
-const BINARY: readonly string[] = ['add', 'sub', 'mul', 'div', 'rem', 'min', 'max', 'pmin', 'pmax', 'and', 'or', 'xor', 'shl', 'shr', 'ushr'] satisfies BinaryOp[];
+const BINARY: readonly string[] = [
+  'add', 'sub', 'mul', 'div', 'rem', 'min', 'max', 'pmin', 'pmax', 'and', 'or', 'xor', 'shl', 'shr', 'ushr',
+] satisfies BinaryOp[];
 const COMPARE: readonly string[] = ['lt', 'le', 'gt', 'ge', 'eq', 'ne'] satisfies CompareOp[];
 const GEOMETRY = [
   'batch', 'inH', 'inW', 'inC', 'outH', 'outW', 'outC', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW', 'groups', 'xZero',
@@ -67,7 +70,8 @@ function stmtJson(s: Stmt): unknown {
 }
 
 const convJson = (p: ConvParams): unknown => ({
-  kind: p.kind, ...Object.fromEntries(GEOMETRY.map((k) => [k, p[k]])), weightBits: p.weightBits, activationBits: p.activationBits, output: p.output, lo: float(p.lo), hi: float(p.hi),
+  kind: p.kind, ...Object.fromEntries(GEOMETRY.map((k) => [k, p[k]])),
+  weightBits: p.weightBits, activationBits: p.activationBits, output: p.output, lo: float(p.lo), hi: float(p.hi),
 });
 
 /** The program without constant data, ready for JSON.stringify; the same program always gives the same value. */
@@ -108,13 +112,15 @@ export function programToJson(p: Program): unknown {
   };
 }
 
-const bad = (message: string, found?: unknown): never => fail('E701', `program: ${message}`, found === undefined ? {} : { found: String(JSON.stringify(found)).slice(0, 80) });
+const bad = (message: string, found?: unknown): never =>
+  fail('E701', `program: ${message}`, found === undefined ? {} : { found: String(JSON.stringify(found)).slice(0, 80) });
 
 const record = (x: unknown, what: string): Readonly<Record<string, unknown>> =>
   typeof x === 'object' && x !== null && !Array.isArray(x) ? (x as Record<string, unknown>) : bad(`${what} is not an object`, x);
 const list = (x: unknown, what: string): readonly unknown[] => (Array.isArray(x) ? x : bad(`${what} is not a list`, x));
 const text = (x: unknown, what: string): string => (typeof x === 'string' ? x : bad(`${what} is not text`, x));
-const integer = (x: unknown, what: string): number => (Number.isSafeInteger(x) && !Object.is(x, -0) ? (x as number) : bad(`${what} is not an integer`, x));
+const integer = (x: unknown, what: string): number =>
+  Number.isSafeInteger(x) && !Object.is(x, -0) ? (x as number) : bad(`${what} is not an integer`, x);
 const integers = (x: unknown, what: string): number[] => list(x, what).map((v) => integer(v, what));
 const dtypeOf = (x: unknown): DType => (typeof x === 'string' && Object.hasOwn(DTYPES, x) ? (x as DType) : bad('unknown data type', x));
 
@@ -254,7 +260,8 @@ export function programFromJson(json: unknown, constants: (buffer: number) => Ty
     const dtype = dtypeOf(b.dtype);
     const shape = integers(b.shape, 'shape');
     // A shape that cannot be is a fault of the bundle here.
-    if (shape.some((d) => d < 0) || shape.filter((d) => d > 0).reduce((n, d) => n * d, 1) > MAX_ELEMENTS) bad('a shape is out of range', shape);
+    const least = shape.reduce((n, d) => n * Math.max(d, 1), 1);
+    if (shape.some((d) => d < 0) || least > MAX_ELEMENTS) bad('a shape is out of range', shape);
     const elements = elementCount(shape);
     const constant = b.constant === true;
     if (!constant) bytes += elements * DTYPES[dtype].bytes;

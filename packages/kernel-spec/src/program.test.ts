@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BitloomError } from '@bitloom/diagnostics';
 import { type Tensor, type TypedArray, tensorOf } from '@bitloom/tensor';
-import { type BufferDef, type ConvParams, NestBuilder, type Program, type View, checkProgram, e, programFromJson, programToJson, runProgram } from './index.js';
+import type { BufferDef, ConvParams, Nest, Program, View } from './index.js';
+import { NestBuilder, checkProgram, e, programFromJson, programToJson, runProgram } from './index.js';
 import { OPERANDS, nests } from './nests.test.util.js';
 
 const buffer = (name: string, dtype: BufferDef['dtype'], shape: readonly number[], more: Partial<BufferDef> = {}): BufferDef => {
@@ -16,10 +17,12 @@ const quant = { scheme, scale: Float32Array.of(0.1), zeroPoint: Int32Array.of(10
 /** x f32 [2, 3] → codes → fully connected on integers → Relu-like max with −0 → y f32 [2, 2]. */
 function example(): Program {
   const conv: ConvParams = {
-    kind: 'int', batch: 1, inH: 1, inW: 2, inC: 3, outH: 1, outW: 2, outC: 2, kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1, groups: 1,
+    kind: 'int', batch: 1, inH: 1, inW: 2, inC: 3, outH: 1, outW: 2, outC: 2,
+    kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1, groups: 1,
     weightBits: 4, activationBits: 8, xZero: 10, output: 'f32', lo: -Infinity, hi: Infinity,
   };
-  const flat = (operand: number, n: number, q: View['quant'] = null): View => ({ operand, dtype: q ? 'u8' : 'f32', shape: [n], strides: [1], quant: q });
+  const flat = (operand: number, n: number, q: View['quant'] = null): View =>
+    ({ operand, dtype: q ? 'u8' : 'f32', shape: [n], strides: [1], quant: q });
   const encode = new NestBuilder([{ dtype: 'f32', elements: 6 }, { dtype: 'u8', elements: 6 }]);
   encode.elementwise(flat(1, 6, quant), [flat(0, 6)], ([x]) => x);
   const relu = (): NestBuilder => {
@@ -114,10 +117,10 @@ describe('program JSON', () => {
     expect(runProgram(back, input(X))).toEqual(runProgram(p, input(X)));
   });
 
-  const withNest = (params: Program['calls'][number]['params'] & { body: unknown }): Program => ({
+  const withNest = (params: Nest): Program => ({
     name: 'n',
     buffers: OPERANDS.map((o, i) => buffer(`b${i}`, o.dtype, [o.elements])),
-    calls: [{ family: 'nest', params, args: OPERANDS.slice(0, 11).map((_, i) => i), results: OPERANDS.slice(11).map((_, i) => 11 + i), origin: '' } as Program['calls'][number]],
+    calls: [{ family: 'nest', params, args: OPERANDS.slice(0, 11).map((_, i) => i), results: OPERANDS.slice(11).map((_, i) => 11 + i), origin: '' }],
     inputs: OPERANDS.slice(0, 11).map((_, i) => ({ name: `b${i}`, buffer: i })),
     outputs: [],
   });
@@ -147,7 +150,8 @@ describe('program JSON', () => {
     let refused = 0;
     fc.assert(
       fc.property(fc.array(fc.nat(40), { minLength: 1, maxLength: 9 }), fc.constantFrom(...junk), (path, by) => {
-        const code = codeOf(() => checkProgram(programFromJson(damaged(JSON.parse(JSON.stringify(programToJson(p))), path, by), constantsOf(p))));
+        const json = damaged(JSON.parse(JSON.stringify(programToJson(p))), path, by);
+        const code = codeOf(() => checkProgram(programFromJson(json, constantsOf(p))));
         expect(['E701', 'none']).toContain(code);
         if (code === 'E701') refused++;
       }),
@@ -156,7 +160,8 @@ describe('program JSON', () => {
     expect(refused).toBeGreaterThan(2000);
   });
 
-  const damage: Record<string, (json: { [key: string]: unknown; buffers: Record<string, unknown>[]; calls: Record<string, unknown>[]; nests: unknown[][] }) => void> = {
+  type Json = Record<string, unknown>;
+  const damage: Record<string, (json: Json & { buffers: Json[]; calls: Json[]; nests: unknown[][] }) => void> = {
     'a future version': (j) => (j.version = 2),
     'a buffer out of range': (j) => (j.calls[0].args = [99]),
     'a huge shape': (j) => (j.buffers[5].shape = [2 ** 20, 2 ** 20]),

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Rng, type DType } from '@bitloom/tensor';
+import { DTYPES, type DType, Rng } from '@bitloom/tensor';
 import { quantizeValue } from '@bitloom/numerics';
 import { type Expr, type Nest, NestBuilder, type View, checkNest, e, runNest } from './index.js';
 import { ALL_DTYPES, OPERANDS, contents, interpret, nests } from './nests.test.util.js';
 
-const view = (operand: number, dtype: DType, shape: readonly number[], strides: readonly number[], quant: View['quant'] = null): View => ({ operand, dtype, shape, strides, quant });
+type Sizes = readonly number[];
+const view = (operand: number, dtype: DType, shape: Sizes, strides: Sizes, quant: View['quant'] = null): View => ({ operand, dtype, shape, strides, quant });
 
 /** Evaluates one expression without operands. */
 function value(x: Expr): number | bigint {
-  const dtype = x.t;
-  const out = dtype === 'f32' ? new Float32Array(1) : dtype === 'f64' ? new Float64Array(1) : dtype === 'i64' ? new BigInt64Array(1) : new Int32Array(1);
-  runNest({ operands: [{ dtype, elements: 1 }], body: [{ s: 'store', buf: 0, at: e.i32(0), x }] }, [out]);
+  const out = new DTYPES[x.t].array(1);
+  runNest({ operands: [{ dtype: x.t, elements: 1 }], body: [{ s: 'store', buf: 0, at: e.i32(0), x }] }, [out]);
   return out[0];
 }
 
@@ -31,7 +31,8 @@ describe('runNest', () => {
   it('has the stated semantics at the edges', () => {
     const constant = (t: 'i32' | 'i64' | 'f32' | 'f64', v: number | bigint): Expr => ({ k: 'const', t, v });
     const MIN = constant('i32', -2147483648);
-    const raw = (op: 'div' | 'rem', t: 'i32' | 'i64', a: number | bigint, b: number | bigint): Expr => ({ k: 'bin', t, op, a: constant(t, a), b: constant(t, b) });
+    const raw = (op: 'div' | 'rem', t: 'i32' | 'i64', a: number | bigint, b: number | bigint): Expr =>
+      ({ k: 'bin', t, op, a: constant(t, a), b: constant(t, b) });
     expect(value(raw('div', 'i32', -2147483648, -1))).toBe(-2147483648);
     expect(value(raw('rem', 'i32', -2147483648, -1))).toBe(0);
     expect(value(raw('div', 'i32', 5, 0))).toBe(0);
@@ -71,7 +72,8 @@ describe('runNest', () => {
   });
 
   it('stops at accesses outside an operand, in either arm of a selection', () => {
-    const nest = (at: Expr): Nest => ({ operands: [{ dtype: 'i32', elements: 2 }], body: [{ s: 'store', buf: 0, at: e.i32(0), x: { k: 'load', t: 'i32', buf: 0, at } }] });
+    const load = (at: Expr): Expr => ({ k: 'load', t: 'i32', buf: 0, at });
+    const nest = (at: Expr): Nest => ({ operands: [{ dtype: 'i32', elements: 2 }], body: [{ s: 'store', buf: 0, at: e.i32(0), x: load(at) }] });
     expect(() => runNest(nest(e.i32(2)), [new Int32Array(2)])).toThrow(/outside/);
     expect(() => runNest(nest(e.i32(-1)), [new Int32Array(2)])).toThrow(/outside/);
     const arm: Expr = { k: 'load', t: 'i32', buf: 0, at: e.i32(9) };
@@ -158,7 +160,8 @@ describe('elementwise', () => {
 
   it('makes one loop of contiguous operands, also with a scalar', () => {
     const b = new NestBuilder([24, 1, 24].map((elements) => ({ dtype: 'f32', elements })));
-    b.elementwise(view(2, 'f32', [2, 3, 4], [12, 1, 3]), [view(0, 'f32', [2, 3, 4], [12, 1, 3]), view(1, 'f32', [], [])], ([x, y]) => e.add(x, y));
+    const same = (operand: number): View => view(operand, 'f32', [2, 3, 4], [12, 1, 3]);
+    b.elementwise(same(2), [same(0), view(1, 'f32', [], [])], ([x, y]) => e.add(x, y));
     const [loop] = b.build().body;
     expect(loop).toMatchObject({ s: 'for', n: { v: 24 }, body: [{ s: 'store' }] });
   });

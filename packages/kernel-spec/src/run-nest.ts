@@ -62,7 +62,8 @@ const RUNTIME = {
   /** A call, so that both arms are evaluated and an access outside an operand is noticed in either. */
   sel: <T extends number | bigint>(c: number, a: T, b: T): T => (c ? a : b),
   /** An index within its operand. */
-  at: (i: number, n: number): number => (i >>> 0 < n ? i : fail('E901', 'nest: access outside its operand', { found: `element ${i}`, expected: `below ${n}` })),
+  at: (i: number, n: number): number =>
+    (i >>> 0 < n ? i : fail('E901', 'nest: access outside its operand', { found: `element ${i}`, expected: `below ${n}` })),
 } as const;
 
 const UNARY_INT: Readonly<Record<string, (x: string) => string>> = {
@@ -246,10 +247,13 @@ function compile(nest: Nest): Compiled {
  * @throws E901 when the nest is malformed, an operand is not of the declared type and length, or an index leaves its operand
  */
 export function runNest(nest: Nest, operands: readonly TypedArray[]): void {
-  if (operands.length !== nest.operands.length) fail('E901', 'nest: wrong number of operands', { found: String(operands.length), expected: String(nest.operands.length) });
+  if (operands.length !== nest.operands.length) {
+    fail('E901', 'nest: wrong number of operands', { found: String(operands.length), expected: String(nest.operands.length) });
+  }
   nest.operands.forEach((o, i) => {
     if (operands[i].length !== o.elements || !(operands[i] instanceof DTYPES[o.dtype].array)) {
-      fail('E901', `nest: operand ${i} is not as declared`, { found: `${operands[i].length} elements of ${operands[i].constructor.name}`, expected: `${o.elements} elements of ${o.dtype}` });
+      const found = `${operands[i].length} elements of ${operands[i].constructor.name}`;
+      fail('E901', `nest: operand ${i} is not as declared`, { found, expected: `${o.elements} elements of ${o.dtype}` });
     }
   });
   let f = cache.get(nest);

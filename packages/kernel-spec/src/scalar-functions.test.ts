@@ -20,9 +20,13 @@ function erf(x: number): number {
   return Math.sign(x) * (1 - Math.exp(-a * a) / Math.sqrt(Math.PI) / f);
 }
 
+const OF_MATH = [
+  'exp', 'expm1', 'log', 'log1p', 'tanh', 'sinh', 'cosh', 'asinh', 'acosh', 'atanh', 'sin', 'cos', 'tan', 'asin', 'acos', 'atan',
+] as const;
+
 /** Double-precision values to measure against. */
 const ORACLE: Readonly<Record<string, (x: number, y: number) => number>> = {
-  ...Object.fromEntries((['exp', 'expm1', 'log', 'log1p', 'tanh', 'sinh', 'cosh', 'asinh', 'acosh', 'atanh', 'sin', 'cos', 'tan', 'asin', 'acos', 'atan'] as const).map((k) => [k, Math[k]])),
+  ...Object.fromEntries(OF_MATH.map((k) => [k, Math[k]])),
   erf,
   // C99 gives 1 where JavaScript gives NaN.
   pow: (x, y) => (x === 1 || (x === -1 && Math.abs(y) === Infinity) ? 1 : x ** y),
@@ -53,7 +57,10 @@ function ulps(got: number, want: number): number {
 const f = scalarImplementations();
 
 /** Numbers around which argument reductions and cases change. */
-const CORNERS = [0, 2 ** -149, 2 ** -126, 2 ** -25, 2 ** -24, 0.4142135623, 0.5, 0.625, Math.SQRT1_2, 0.785398, 0.92, 1, Math.SQRT2, 1.5, 2, 2.4142135, 3, 4, 9, 10, 17.3, 18, 80, 87.33, 88.72, 89.4, 90, 100, 103.97, 104, 4096, 8191.5, 1e4, 2 ** 23, 2 ** 24, 1e30, 3.4e38, Infinity];
+const CORNERS = [
+  0, 2 ** -149, 2 ** -126, 2 ** -25, 2 ** -24, 0.4142135623, 0.5, 0.625, Math.SQRT1_2, 0.785398, 0.92, 1, Math.SQRT2, 1.5, 2, 2.4142135, 3, 4, 9,
+  10, 17.3, 18, 80, 87.33, 88.72, 89.4, 90, 100, 103.97, 104, 4096, 8191.5, 1e4, 2 ** 23, 2 ** 24, 1e30, 3.4e38, Infinity,
+];
 const samples = (function* () {
   for (const c of CORNERS) {
     F[0] = c;
@@ -94,7 +101,8 @@ describe('scalar functions', () => {
       const error = ulps(f[name](x, y), ORACLE[name](x, y));
       if (error > worst.error) worst = { error, x, y };
     }
-    expect(worst.error, `at ${worst.x}, ${worst.y}: ${f[name](worst.x, worst.y)} for ${ORACLE[name](worst.x, worst.y)}`).toBeLessThanOrEqual(SCALAR_FUNCTIONS[name].maxUlp);
+    const { error, x, y } = worst;
+    expect(error, `at ${x}, ${y}: ${f[name](x, y)} for ${ORACLE[name](x, y)}`).toBeLessThanOrEqual(SCALAR_FUNCTIONS[name].maxUlp);
   };
 
   it('pow is within its bound where results are finite, large or small', () => {
@@ -113,7 +121,10 @@ describe('scalar functions', () => {
   });
 
   it('pow has the special cases of C99', () => {
-    const special = [0, 2 ** -149, 2 ** -126, 0.25, 0.5, 1 - 2 ** -24, 1, 1 + 2 ** -23, 1.5, 2, 3, 2.5, 4, 2 ** 23 - 0.5, 2 ** 23 + 1, 2 ** 24 - 1, 2 ** 24, 1e10, 3.4028234663852886e38, Infinity];
+    const special = [
+      0, 2 ** -149, 2 ** -126, 0.25, 0.5, 1 - 2 ** -24, 1, 1 + 2 ** -23, 1.5, 2, 3, 2.5, 4,
+      2 ** 23 - 0.5, 2 ** 23 + 1, 2 ** 24 - 1, 2 ** 24, 1e10, 3.4028234663852886e38, Infinity,
+    ];
     const all = [...special, ...special.map((v) => -v), NaN];
     expectPow(all.flatMap((x) => all.map((y) => [x, y] as const)));
     expect(f.pow(1, NaN)).toBe(1);
@@ -131,7 +142,8 @@ describe('scalar functions', () => {
 
   it('use only what maps lane-wise onto 32-bit vectors', () => {
     /** Whether x is a comparison, or several joined. */
-    const condition = (x: Expr): boolean => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or') && condition(x.a) && condition(x.b));
+    const condition = (x: Expr): boolean =>
+      x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or') && condition(x.a) && condition(x.b));
     const visit = (x: Expr, asCondition = false): void => {
       if (condition(x) !== asCondition) throw new Error(`a comparison used as a number, or the reverse: ${x.k}`);
       if (x.k === 'cmp') [x.a, x.b].forEach((y) => visit(y));

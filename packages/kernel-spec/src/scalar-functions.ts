@@ -49,7 +49,8 @@ const LN2_HI = f32(0.693145751953125);
 const LN2_LO = f32(1.4286068203094173e-6);
 
 /** c₀ + c₁·x + c₂·x² … */
-const poly = (x: Expr, ...c: readonly number[]): Expr => c.slice(0, -1).reduceRight<Expr>((sum, v) => add(f32(v), mul(x, sum)), f32(c.at(-1)!));
+const poly = (x: Expr, ...c: readonly number[]): Expr =>
+  c.slice(0, -1).reduceRight<Expr>((sum, v) => add(f32(v), mul(x, sum)), f32(c.at(-1)!));
 /** The value of `r`, which is not negative, with the sign of `x`. */
 const withSign = (r: Expr, x: Expr): Expr => frombits(e.or(bits(r), e.and(bits(x), SIGN)));
 const truncate = (x: Expr): Expr => frombits(e.and(bits(x), HIGH));
@@ -76,7 +77,9 @@ function split(name: Let, u: Expr): { k: Expr; m: Expr } {
   return { k: sub(e.shr(shifted, i32(23)), i32(127)), m: name(frombits(add(e.and(shifted, i32(0x7fffff)), i32(0x3f3504f3)))) };
 }
 
-/** ln(2^k·(u + c)) for normal u > 0 and |c| below u's last place: with s = f/(2 + f), ln(1 + f) = f − f²/2 + s·(f²/2 + s²·R(s²)) (fdlibm). */
+/**
+ * ln(2^k·(u + u·c)) for normal u > 0 and tiny c: with s = f/(2 + f), ln(1 + f) = f − f²/2 + s·(f²/2 + s²·R(s²)) (fdlibm).
+ */
 function logarithm(name: Let, u: Expr, c: Expr, k: Expr): Expr {
   const { k: exponent, m } = split(name, u);
   const n = name(e.cast('f32', add(exponent, k)));
