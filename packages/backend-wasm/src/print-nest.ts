@@ -6,7 +6,7 @@ import { fail } from '@bitloom/diagnostics';
 import { type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest } from '@bitloom/kernel-spec';
 import type { DType } from '@bitloom/tensor';
 import { DTYPES } from '@bitloom/tensor';
-import { childrenOf, expressionsOf, hoistInvariants, keyOf, readsOf, statementsOf, writesOf } from './hoist.js';
+import { childrenOf, expressionsOf, perNode, prepareNest, statementsOf, writesOf } from './prepare-nest.js';
 
 type WasmType = Scalar | 'v128';
 
@@ -82,37 +82,37 @@ const GUARDED: Readonly<Record<string, string>> = Object.fromEntries(
   ]),
 );
 
-/** How a local of a vectorised loop's body is kept: a scalar whose lanes differ by `stride` (0: uniform), or a vector. */
+/** How a local of a vectorised loop's body is kept: a scalar whose lanes differ by a stride (0: uniform), or a vector. */
 type Kind = number | 'vector';
+type Kinds = ReadonlyMap<string, Kind>;
 
-/** The part of a vectorised loop that its expressions depend on. */
+/** What the expressions of a vectorised loop depend on. */
 interface VectorScope {
-  readonly kinds: ReadonlyMap<string, Kind>;
-  /** Names that change during the loop, so that splats of them are not moved in front of it. */
-  readonly changing: ReadonlySet<string>;
+  readonly kinds: Kinds;
+  readonly stride: (x: Expr) => number | null;
+  /** Load-free and not changed by the loop. */
+  readonly invariant: (x: Expr) => boolean;
   /** Text → local of what is computed in front of the loop; null where there is no loop. */
   readonly hoisted: Map<string, string> | null;
 }
 
-/** Lane stride of a load-free i32 expression, 0 for a uniform expression of any type, null otherwise. */
-function strideOf(x: Expr, kinds: ReadonlyMap<string, Kind>): number | null {
-  if (x.k === 'var') {
-    const kind = kinds.get(x.name) ?? 0;
-    return kind === 'vector' ? null : kind;
-  }
-  const c = childrenOf(x).map((y) => strideOf(y, kinds));
-  if (c.every((s) => s === 0)) return 0;
-  if (x.k !== 'bin' || x.t !== 'i32' || c.includes(null)) return null;
-  const [a, b] = c as number[];
-  if (x.op === 'add') return (a + b) | 0;
-  if (x.op === 'sub') return (a - b) | 0;
-  if (x.op === 'mul' && x.b.k === 'const') return Math.imul(a, Number(x.b.v));
-  if (x.op === 'mul' && x.a.k === 'const') return Math.imul(b, Number(x.a.v));
-  return null;
-}
-
-/** Whether an expression gives a comparison's 0 or 1 in every lane, so that masks can be combined bit by bit. */
-const isBoolean = (x: Expr): boolean => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or' || x.op === 'xor') && isBoolean(x.a) && isBoolean(x.b));
+/** Lane stride of an affine i32 expression, 0 for a uniform expression of any type, null otherwise. */
+const strides = (kinds: Kinds): ((x: Expr) => number | null) =>
+  perNode<number | null>((x, self) => {
+    if (x.k === 'var') {
+      const kind = kinds.get(x.name) ?? 0;
+      return kind === 'vector' ? null : kind;
+    }
+    const c = childrenOf(x).map(self);
+    if (c.every((s) => s === 0)) return 0;
+    if (x.k !== 'bin' || x.t !== 'i32' || c.includes(null)) return null;
+    const [a, b] = c as number[];
+    if (x.op === 'add') return (a + b) | 0;
+    if (x.op === 'sub') return (a - b) | 0;
+    if (x.op === 'mul' && x.b.k === 'const') return Math.imul(a, Number(x.b.v));
+    if (x.op === 'mul' && x.a.k === 'const') return Math.imul(b, Number(x.a.v));
+    return null;
+  });
 
 /** Names of functions that printed code calls: see {@link supportFunctions}. */
 export type Uses = Set<string>;
@@ -124,6 +124,13 @@ class FunctionPrinter {
   private readonly free: Record<WasmType, string[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   private depth = 1;
   private labels = 0;
+  /** Edges to each node of the current statement's expressions, and the locals that hold the nodes with several. */
+  private edges = new Map<Expr, number>();
+  private values = new Map<Expr, string>();
+  private vectors = new Map<Expr, string>();
+  private masks = new Map<Expr, string>();
+  /** Whether an expression gives a comparison's 0 or 1, so that masks can be combined bit by bit. */
+  private readonly isBoolean = perNode<boolean>((x, self) => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or' || x.op === 'xor') && self(x.a) && self(x.b)));
 
   constructor(
     private readonly operands: readonly NestOperand[],
@@ -153,9 +160,41 @@ class FunctionPrinter {
     return n;
   }
 
+  /** Must precede the printing of a statement's expressions; these must be printed in the order of evaluation. */
+  private begin(...xs: readonly Expr[]): void {
+    this.edges = new Map();
+    this.values = new Map();
+    this.vectors = new Map();
+    this.masks = new Map();
+    const visit = (x: Expr): void => {
+      const n = this.edges.get(x) ?? 0;
+      this.edges.set(x, n + 1);
+      if (n === 0) childrenOf(x).forEach(visit);
+    };
+    xs.forEach(visit);
+  }
+  /** Text of a node: where it is met first its value is kept, if it is needed again. */
+  private shared(x: Expr, type: WasmType, known: Map<Expr, string>, print: () => string): string {
+    if (x.k === 'const' || x.k === 'var' || (this.edges.get(x) ?? 0) < 2) return print();
+    const local = known.get(x);
+    if (local) return local;
+    const text = print();
+    if (text.startsWith('(local.get ')) {
+      known.set(x, text);
+      return text;
+    }
+    const name = this.fresh(type);
+    known.set(x, `(local.get ${name})`);
+    return `(local.tee ${name} ${text})`;
+  }
+
   // ---- scalars
 
   scalar(x: Expr): string {
+    return this.shared(x, x.t, this.values, () => this.scalarOnce(x));
+  }
+
+  private scalarOnce(x: Expr): string {
     switch (x.k) {
       case 'const':
         return constantText(x.t, x.v);
@@ -223,6 +262,7 @@ class FunctionPrinter {
   }
 
   private statement = (s: Stmt): void => {
+    this.begin(...expressionsOf(s));
     switch (s.s) {
       case 'for':
         if (this.simd && this.vectorLoop(s)) return;
@@ -278,11 +318,15 @@ class FunctionPrinter {
     const count = s.n.k === 'const' ? Number(s.n.v) : null;
     if (count !== null && count < LANES) return false;
     const kinds = vectorKinds(s);
-    if (!kinds || !this.independent(s, kinds)) return false;
+    if (!kinds) return false;
+    const stride = strides(kinds);
+    if (!this.independent(s, kinds, stride)) return false;
 
     const v = this.local(s.v, 'i32');
+    const changing = writesOf(s.body).add(s.v);
     const hoisted = new Map<string, string>();
-    const scope: VectorScope = { kinds, changing: writesOf(s.body).add(s.v), hoisted };
+    const invariant = perNode<boolean>((x, self) => x.k !== 'load' && (x.k !== 'var' || !changing.has(x.name)) && childrenOf(x).every(self));
+    const scope: VectorScope = { kinds, stride, invariant, hoisted };
     const vectorStatement = this.vectorStatement(scope);
     let end: string;
     let vectorEnd: string;
@@ -312,7 +356,7 @@ class FunctionPrinter {
    * Whether lanes do not meet: every store goes to consecutive elements at a place that nothing else in the loop moves, each
    * stored operand is accessed at that one place, and every expression has a vector form.
    */
-  private independent(s: Extract<Stmt, { s: 'for' }>, kinds: ReadonlyMap<string, Kind>): boolean {
+  private independent(s: Extract<Stmt, { s: 'for' }>, kinds: Kinds, stride: (x: Expr) => number | null): boolean {
     const inner = new Set<string>();
     const definitions = new Map<string, Expr>();
     for (const t of statementsOf(s.body)) {
@@ -320,47 +364,52 @@ class FunctionPrinter {
       if (t.s === 'set') inner.add(t.name);
       if (t.s === 'let') definitions.set(t.name, t.x);
     }
-    const fixed = (x: Expr): boolean =>
-      x.k !== 'load' && (x.k !== 'var' || (!inner.has(x.name) && (!definitions.has(x.name) || fixed(definitions.get(x.name)!)))) && childrenOf(x).every(fixed);
+    const fixed = perNode<boolean>((x, self) => {
+      if (x.k === 'load') return false;
+      if (x.k === 'var' && (inner.has(x.name) || (definitions.has(x.name) && !self(definitions.get(x.name)!)))) return false;
+      return childrenOf(x).every(self);
+    });
+    const vectorForm = this.vectorForm(stride);
 
-    const places = new Map<number, string>();
+    const places = new Map<number, Expr>();
     for (const t of statementsOf(s.body)) {
       if (t.s === 'for' || t.s === 'if') {
-        if (strideOf(expressionsOf(t)[0], kinds) !== 0) return false;
+        if (stride(expressionsOf(t)[0]) !== 0) return false;
       } else if (t.s === 'store') {
-        const dtype = this.operands[t.buf].dtype;
-        if (!STORE4[dtype] || strideOf(t.at, kinds) !== 1 || !fixed(t.at)) return false;
-        const key = keyOf(t.at);
-        if ((places.get(t.buf) ?? key) !== key) return false;
-        places.set(t.buf, key);
-        if (!this.hasVectorForm(t.x, kinds)) return false;
-      } else if (kinds.get(t.name) === 'vector' && !this.hasVectorForm(t.x, kinds)) return false;
+        if (!STORE4[this.operands[t.buf].dtype] || stride(t.at) !== 1 || !fixed(t.at)) return false;
+        if ((places.get(t.buf) ?? t.at) !== t.at) return false;
+        places.set(t.buf, t.at);
+        if (!vectorForm(t.x)) return false;
+      } else if (kinds.get(t.name) === 'vector' && !vectorForm(t.x)) return false;
     }
     if (places.size === 0) return false;
-    const loadsApart = (x: Expr): boolean => (x.k !== 'load' || (places.get(x.buf) ?? keyOf(x.at)) === keyOf(x.at)) && childrenOf(x).every(loadsApart);
-    for (const t of statementsOf(s.body)) if (!expressionsOf(t).every(loadsApart)) return false;
+    const loadsInPlace = perNode<boolean>((x, self) => (x.k !== 'load' || (places.get(x.buf) ?? x.at) === x.at) && childrenOf(x).every(self));
+    for (const t of statementsOf(s.body)) if (!expressionsOf(t).every(loadsInPlace)) return false;
     return true;
   }
 
-  private hasVectorForm(x: Expr, kinds: ReadonlyMap<string, Kind>): boolean {
-    if (x.t !== 'f32' && x.t !== 'i32') return false;
-    if (strideOf(x, kinds) !== null) return true;
-    const children = (): boolean => childrenOf(x).every((c) => this.hasVectorForm(c, kinds));
-    switch (x.k) {
-      case 'load':
-        return LOAD4[this.operands[x.buf].dtype] !== undefined && strideOf(x.at, kinds) === 1;
-      case 'bin':
-        if (x.t === 'i32' && VECTOR_SHIFT[x.op]) return this.hasVectorForm(x.a, kinds) && strideOf(x.b, kinds) === 0;
-        return (x.t === 'f32' || VECTOR_INT_BINARY[x.op] !== undefined) && children();
-      case 'call':
-        return hasVectorFunction(x.fn) && children();
-      default:
-        return children();
-    }
+  /** Whether an expression can be printed by {@link vector}. */
+  private vectorForm(stride: (x: Expr) => number | null): (x: Expr) => boolean {
+    return perNode<boolean>((x, self) => {
+      if (x.t !== 'f32' && x.t !== 'i32') return false;
+      if (stride(x) !== null) return true;
+      switch (x.k) {
+        case 'load':
+          return LOAD4[this.operands[x.buf].dtype] !== undefined && stride(x.at) === 1;
+        case 'bin':
+          if (x.t === 'i32' && VECTOR_SHIFT[x.op]) return self(x.a) && stride(x.b) === 0;
+          return (x.t === 'f32' || VECTOR_INT_BINARY[x.op] !== undefined) && self(x.a) && self(x.b);
+        case 'call':
+          return hasVectorFunction(x.fn) && x.args.every(self);
+        default:
+          return childrenOf(x).every(self);
+      }
+    });
   }
 
   private vectorStatement(scope: VectorScope): (s: Stmt) => void {
     const statement = (s: Stmt): void => {
+      this.begin(...expressionsOf(s));
       switch (s.s) {
         case 'for':
           return this.scalarLoop(s, statement);
@@ -379,9 +428,13 @@ class FunctionPrinter {
   }
 
   private splat(x: Expr, scope: VectorScope): string {
-    const invariant = (y: Expr): boolean => y.k !== 'load' && (y.k !== 'var' || !scope.changing.has(y.name)) && childrenOf(y).every(invariant);
+    if (!scope.invariant(x)) return `(${shape(x.t)}.splat ${this.scalar(x)})`;
+    // What is computed in front of the loop cannot use what the loop keeps.
+    const values = this.values;
+    this.values = new Map();
     const text = `(${shape(x.t)}.splat ${this.scalar(x)})`;
-    return invariant(x) ? this.hoist(text, scope) : text;
+    this.values = values;
+    return this.hoist(text, scope);
   }
   private hoist(text: string, scope: VectorScope): string {
     if (!scope.hoisted) return text;
@@ -392,7 +445,11 @@ class FunctionPrinter {
 
   /** Four lanes of an f32 or i32 expression. */
   vector(x: Expr, scope: VectorScope): string {
-    const stride = strideOf(x, scope.kinds);
+    return this.shared(x, 'v128', this.vectors, () => this.vectorOnce(x, scope));
+  }
+
+  private vectorOnce(x: Expr, scope: VectorScope): string {
+    const stride = scope.stride(x);
     if (stride === 0) return this.splat(x, scope);
     if (stride !== null) {
       const steps = this.hoist(`(v128.const i32x4 0 ${stride} ${(2 * stride) | 0} ${(3 * stride) | 0})`, scope);
@@ -414,7 +471,7 @@ class FunctionPrinter {
       case 'bin':
         if (x.t === 'f32') return `(f32x4.${x.op} ${v(x.a)} ${v(x.b)})`;
         if (VECTOR_SHIFT[x.op]) return `(${VECTOR_SHIFT[x.op]} ${v(x.a)} ${this.scalar(x.b)})`;
-        if (isBoolean(x)) return `(i32x4.neg ${this.mask(x, scope)})`;
+        if (this.isBoolean(x)) return `(i32x4.neg ${this.mask(x, scope)})`;
         return `(${VECTOR_INT_BINARY[x.op]} ${v(x.a)} ${v(x.b)})`;
       case 'cmp':
         return `(i32x4.neg ${this.mask(x, scope)})`;
@@ -432,11 +489,13 @@ class FunctionPrinter {
 
   /** All ones in the lanes where `x` ≠ 0. */
   private mask(x: Expr, scope: VectorScope): string {
-    if (strideOf(x, scope.kinds) === null && isBoolean(x)) {
-      if (x.k === 'cmp') return `(${shape(x.of)}.${compareOp(x.op, x.of === 'f32')} ${this.vector(x.a, scope)} ${this.vector(x.b, scope)})`;
-      if (x.k === 'bin') return `(v128.${x.op} ${this.mask(x.a, scope)} ${this.mask(x.b, scope)})`;
-    }
-    return `(i32x4.ne ${this.vector(x, scope)} ${this.splat({ k: 'const', t: 'i32', v: 0 }, scope)})`;
+    return this.shared(x, 'v128', this.masks, () => {
+      if (scope.stride(x) === null && this.isBoolean(x)) {
+        if (x.k === 'cmp') return `(${shape(x.of)}.${compareOp(x.op, x.of === 'f32')} ${this.vector(x.a, scope)} ${this.vector(x.b, scope)})`;
+        if (x.k === 'bin') return `(v128.${x.op} ${this.mask(x.a, scope)} ${this.mask(x.b, scope)})`;
+      }
+      return `(i32x4.ne ${this.vector(x, scope)} ${this.splat({ k: 'const', t: 'i32', v: 0 }, scope)})`;
+    });
   }
 
   // ---- whole functions
@@ -457,35 +516,40 @@ class FunctionPrinter {
       this.names.set(lanes ? `${p}:v` : p, `$${p}`);
       return text;
     });
-    const body = (x: Expr): string => (lanes ? this.vector(x, { kinds, changing: new Set(), hoisted: null }) : this.scalar(x));
+    const scope: VectorScope = { kinds, stride: strides(kinds), invariant: () => true, hoisted: null };
+    const body = (x: Expr): string => {
+      this.begin(x);
+      return lanes ? this.vector(x, scope) : this.scalar(x);
+    };
     for (const l of f.lets) this.line(`(local.set ${this.local(l.name, lanes ? 'v128' : l.x.t)} ${body(l.x)})`);
     this.line(`${body(f.result)})`);
     return `(func $${lanes ? 'v' : 's'}_${name}${params.join('')} (result ${type})\n${this.localLines()}${this.lines.join('\n')}`;
   }
 
   private localLines(): string {
-    return this.locals.length === 0 ? '' : `  ${this.locals.map((l) => `(local ${l.name} ${l.type})`).join(' ')}\n`;
+    return this.locals.length === 0 ? '' : `  ${[...this.locals].sort((a, b) => (a.type < b.type ? -1 : a.type > b.type ? 1 : 0)).map((l) => `(local ${l.name} ${l.type})`).join(' ')}\n`;
   }
 }
 
 /** How the locals of a loop's body are kept, or null when the body changes a local that outlives an iteration. */
-function vectorKinds(s: Extract<Stmt, { s: 'for' }>): ReadonlyMap<string, Kind> | null {
+function vectorKinds(s: Extract<Stmt, { s: 'for' }>): Kinds | null {
   const kinds = new Map<string, Kind>([[s.v, 1]]);
-  const values = new Map<string, Expr[]>();
+  const assigned = new Map<string, Expr[]>();
   for (const t of statementsOf(s.body)) {
-    if (t.s === 'let') values.set(t.name, [t.x]);
+    if (t.s === 'let') assigned.set(t.name, [t.x]);
     if (t.s === 'set') {
-      if (!values.has(t.name)) return null;
-      values.get(t.name)!.push(t.x);
+      if (!assigned.has(t.name)) return null;
+      assigned.get(t.name)!.push(t.x);
     }
   }
   // Locals start as uniform; what that contradicts is corrected until nothing changes.
   for (let changed = true; changed; ) {
     changed = false;
-    for (const [name, xs] of values) {
-      const strides = xs.map((x) => strideOf(x, kinds));
-      const kind: Kind = strides.every((d) => d === 0) ? 0 : xs.length === 1 && strides[0] !== null && xs[0].t === 'i32' ? strides[0] : 'vector';
-      if (kind === (kinds.get(name) ?? 0)) continue;
+    const stride = strides(new Map(kinds));
+    for (const [name, xs] of assigned) {
+      const s = xs.map(stride);
+      const kind: Kind = s.every((d) => d === 0) ? 0 : xs.length === 1 && s[0] !== null ? s[0] : 'vector';
+      if (kind === (kinds.get(name) ?? 0) || kinds.get(name) === 'vector') continue;
       kinds.set(name, kinds.has(name) ? 'vector' : kind);
       changed = true;
     }
@@ -496,15 +560,11 @@ function vectorKinds(s: Extract<Stmt, { s: 'for' }>): ReadonlyMap<string, Kind> 
 /** Whether every step of a scalar function has a vector form (shifts by a varying count have none). */
 function hasVectorFunction(name: string): boolean {
   const f = SCALAR_FUNCTIONS[name];
-  const ok = (x: Expr): boolean => {
-    if (x.t !== 'f32' && x.t !== 'i32') return false;
+  const ok = perNode<boolean>((x, self) => {
     if (x.k === 'call' && !hasVectorFunction(x.fn)) return false;
-    if (x.k === 'bin' && x.t === 'i32') {
-      if (VECTOR_SHIFT[x.op]) return ok(x.a) && readsOf(x.b).size === 0;
-      if (!VECTOR_INT_BINARY[x.op]) return false;
-    }
-    return childrenOf(x).every(ok);
-  };
+    if (x.k === 'bin' && x.t === 'i32' && !VECTOR_INT_BINARY[x.op] && !(VECTOR_SHIFT[x.op] && x.b.k === 'const')) return false;
+    return (x.t === 'f32' || x.t === 'i32') && childrenOf(x).every(self);
+  });
   return f.lets.every((l) => ok(l.x)) && ok(f.result);
 }
 
@@ -515,7 +575,7 @@ function hasVectorFunction(name: string): boolean {
  */
 export function printNest(nest: Nest, simd: boolean, uses: Uses): string {
   checkNest(nest);
-  return `${new FunctionPrinter(nest.operands, simd, uses).nest(hoistInvariants(nest))})`;
+  return `${new FunctionPrinter(nest.operands, simd, uses).nest(prepareNest(nest))})`;
 }
 
 /** Definitions of the functions in `uses` and of those that they call. */

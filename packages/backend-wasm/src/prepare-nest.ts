@@ -1,12 +1,5 @@
-/** Loop-invariant code motion on nests: what a loop computes again and again is named before it. */
+/** Nests made ready for printing: equal subexpressions become one node, and what a loop does not change moves in front of it. */
 import type { Expr, Nest, Stmt } from '@bitloom/kernel-spec';
-
-/** Names an expression reads. */
-export function readsOf(x: Expr, into = new Set<string>()): Set<string> {
-  if (x.k === 'var') into.add(x.name);
-  for (const c of childrenOf(x)) readsOf(c, into);
-  return into;
-}
 
 export function childrenOf(x: Expr): readonly Expr[] {
   switch (x.k) {
@@ -49,8 +42,16 @@ function withChildren(x: Expr, c: readonly Expr[]): Expr {
   }
 }
 
-/** Equal for structurally equal expressions. */
-export const keyOf = (x: Expr): string => JSON.stringify(x, (_, v: unknown) => (typeof v === 'bigint' ? `${v}n` : Object.is(v, -0) ? '-0' : typeof v === 'number' && !Number.isFinite(v) ? String(v) : v));
+/** A function over expressions that visits a shared node once. */
+export function perNode<T>(f: (x: Expr, self: (y: Expr) => T) => T): (x: Expr) => T {
+  const known = new Map<Expr, { readonly value: T }>();
+  const self = (x: Expr): T => {
+    let r = known.get(x);
+    if (!r) known.set(x, (r = { value: f(x, self) }));
+    return r.value;
+  };
+  return self;
+}
 
 /** Every statement of a block, outermost first. */
 export function* statementsOf(body: readonly Stmt[]): Generator<Stmt> {
@@ -64,7 +65,7 @@ export function* statementsOf(body: readonly Stmt[]): Generator<Stmt> {
   }
 }
 
-/** The expressions of one statement, without those of nested statements. */
+/** The expressions of one statement in the order of their evaluation, without those of nested statements. */
 export function expressionsOf(s: Stmt): readonly Expr[] {
   switch (s.s) {
     case 'for':
@@ -102,33 +103,64 @@ function mapStmt(s: Stmt, f: (x: Expr) => Expr): Stmt {
   }
 }
 
+/** What distinguishes a node from others of its kind and type over the same children. */
+function ownText(x: Expr): string {
+  switch (x.k) {
+    case 'const':
+      return Object.is(x.v, -0) ? '-0' : String(x.v);
+    case 'var':
+      return x.name;
+    case 'load':
+      return String(x.buf);
+    case 'un':
+    case 'bin':
+    case 'cmp':
+      return x.op;
+    case 'call':
+      return x.fn;
+    default:
+      return '';
+  }
+}
+
+/** Makes structurally equal expressions the same object (hash consing). */
+class Interner {
+  private readonly nodes = new Map<string, Expr>();
+  private readonly ids = new Map<Expr, number>();
+  readonly intern = perNode<Expr>((x, self) => this.unique(withChildren(x, childrenOf(x).map(self))));
+
+  /** `x` has interned children. */
+  unique(x: Expr): Expr {
+    const key = `${x.k} ${x.t} ${ownText(x)} ${childrenOf(x).map((c) => this.ids.get(c)!).join(' ')}`;
+    const known = this.nodes.get(key);
+    if (known) return known;
+    this.nodes.set(key, x);
+    this.ids.set(x, this.ids.size);
+    return x;
+  }
+}
+
 /**
- * Moves the largest load-free subexpressions that a loop does not change in front of it. No operation traps, so it does not
- * matter that a loop may run zero times.
+ * Shares equal subexpressions and moves the largest load-free ones that a loop does not change in front of it. No operation
+ * traps, so it does not matter that a loop may run zero times.
  */
-export function hoistInvariants(nest: Nest): Nest {
+export function prepareNest(nest: Nest): Nest {
+  const interner = new Interner();
   let counter = 0;
 
   const hoistFrom = (loop: Extract<Stmt, { s: 'for' }>): { lets: Stmt[]; body: Stmt[] } => {
     const written = writesOf(loop.body).add(loop.v);
     const lets: Stmt[] = [];
-    const known = new Map<string, Expr>();
-    const invariant = (x: Expr): boolean => (x.k === 'var' ? !written.has(x.name) : x.k !== 'load' && childrenOf(x).every(invariant));
-    const move = (x: Expr): Expr => {
-      if (x.k === 'const' || x.k === 'var') return x;
-      if (!invariant(x)) return withChildren(x, childrenOf(x).map(move));
-      if (readsOf(x).size === 0) return x;
-      const key = keyOf(x);
-      let v = known.get(key);
-      if (!v) {
-        // '#' cannot be part of a name the builder makes.
-        const name = `#${counter++}`;
-        v = { k: 'var', t: x.t, name };
-        known.set(key, v);
-        lets.push({ s: 'let', name, x });
-      }
-      return v;
-    };
+    const constant = perNode<boolean>((x, self) => x.k !== 'load' && x.k !== 'var' && childrenOf(x).every(self));
+    const invariant = perNode<boolean>((x, self) => (x.k === 'var' ? !written.has(x.name) : x.k !== 'load' && childrenOf(x).every(self)));
+    const move = perNode<Expr>((x, self) => {
+      if (x.k === 'var' || constant(x)) return x;
+      if (!invariant(x)) return interner.unique(withChildren(x, childrenOf(x).map(self)));
+      // The builder makes no names with '#'.
+      const name = `#${counter++}`;
+      lets.push({ s: 'let', name, x });
+      return interner.unique({ k: 'var', t: x.t, name });
+    });
     return { lets, body: loop.body.map((s) => mapStmt(s, move)) };
   };
 
@@ -139,5 +171,5 @@ export function hoistInvariants(nest: Nest): Nest {
       const { lets, body: inner } = hoistFrom(s);
       return [...lets, { ...s, body: block(inner) }];
     });
-  return { ...nest, body: block(nest.body) };
+  return { ...nest, body: block(nest.body.map((s) => mapStmt(s, interner.intern))) };
 }
