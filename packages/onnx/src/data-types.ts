@@ -1,6 +1,16 @@
 /** Element types of ONNX (`TensorProto.DataType`, through ONNX 1.23) and how each is stored here. */
 import { fail } from '@bitloom/diagnostics';
-import type { DType } from '@bitloom/tensor';
+import { type DType, elementCount } from '@bitloom/tensor';
+
+/** Largest constant that is made rather than read from the file (filled, counted, unpacked from a sparse one). */
+const MAX_GENERATED = 2 ** 24;
+
+/** Number of elements of a constant that an importer is about to make. @throws E206. */
+export function generatedCount(shape: readonly number[], node: string): number {
+  const n = elementCount(shape, node);
+  if (n > MAX_GENERATED) fail('E206', 'constant too large', { node, found: `[${shape.join(', ')}]`, expected: `at most ${MAX_GENERATED} elements` });
+  return n;
+}
 
 /** IEEE-like float of fewer than 32 bits. `finite`: no infinities; `fnuz`: no negative zero, NaN is the sign bit alone. */
 interface MiniFloat {

@@ -2,11 +2,22 @@ import { fail } from '@bitloom/diagnostics';
 import { type AddOptions, type Graph, GraphBuilder, type Node, type Value, type ValueId } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { getOp, opTable } from '@bitloom/ops';
-import { elementCount } from '@bitloom/tensor';
+import { type Tensor, elementCount } from '@bitloom/tensor';
 
 /** Results above this many elements are left to run time unless they are no larger than what they are computed from. */
 const MAX_FOLDED = 2 ** 22;
 const MAX_NODES = 2 ** 20;
+/** Bytes of all constants together: bounds what folding can make of a small file. */
+const MAX_CONSTANT_BYTES = 2 ** 31;
+/** Products computed to fold one node. */
+const MAX_PRODUCTS = 2 ** 28;
+
+/** Multiplications behind each element of a contraction; 1 for other ops. */
+function products(op: string, [, w]: readonly Tensor[]): number {
+  if (op === 'linear' || op === 'conv') return w.data.length / Math.max(1, w.shape[0]);
+  if (op === 'matmul') return w.shape[w.shape.length - 2];
+  return op === 'conv_transpose' ? w.data.length / Math.max(1, w.shape[1]) : 1;
+}
 
 /** A quantised value that has not been used yet as an integer: where it came from, so that a DequantizeLinear can undo it. */
 export interface Quantized {
@@ -26,10 +37,21 @@ export class FoldingBuilder extends GraphBuilder {
   readonly narrow = new Map<ValueId, number>();
   private readonly producer = new Map<ValueId, string>();
   private count = 0;
+  private readonly buffers = new Set<ArrayBufferLike>();
+  private bytes = 0;
 
   /** @param batch set when a leading dimension of 1 has been replaced: reshapes to `[1, …]` then keep the leading dimension */
   constructor(name: string, readonly batch: number | null) {
     super(name, opTable);
+  }
+
+  override const(data: Tensor, name?: string): ValueId {
+    if (!this.buffers.has(data.data.buffer)) {
+      this.buffers.add(data.data.buffer);
+      this.bytes += data.data.byteLength;
+      if (this.bytes > MAX_CONSTANT_BYTES) fail('E206', 'constants too large', { node: this.origin, expected: `at most ${MAX_CONSTANT_BYTES} bytes in all` });
+    }
+    return super.const(data, name);
   }
 
   /** Core op that makes a value; '' for inputs. */
@@ -43,7 +65,7 @@ export class FoldingBuilder extends GraphBuilder {
     if (data.every((t) => t !== null)) {
       const types = opTable.infer(op, data, attrs, options.origin ?? this.origin);
       const size = types.reduce((n, t) => n + elementCount(t.shape, this.origin), 0);
-      if (size <= Math.max(MAX_FOLDED, data.reduce((n, t) => n + t.data.length, 0))) {
+      if (size <= Math.max(MAX_FOLDED, data.reduce((n, t) => n + t.data.length, 0)) && size * products(op, data) <= MAX_PRODUCTS) {
         const def = getOp(op);
         const results = def.evaluate(data, def.attrs.parse(attrs), types);
         const ids = results.map((t, i) => this.const(t, options.names?.[i] ?? 'c'));

@@ -83,7 +83,7 @@ const initializerNames = (g: GraphProto): string[] => [...(g.initializer ?? []).
 
 class ModelImport {
   readonly b: FoldingBuilder;
-  readonly names = new Map<ValueId, string>();
+  private readonly names = new Map<ValueId, { readonly name: string; readonly depth: number }>();
   readonly unsupported: Unsupported[] = [];
   /** Run-time inputs that some importer needed as constants. */
   readonly wanted = new Set<string>();
@@ -108,12 +108,18 @@ class ModelImport {
       const type = onnxType(v.type?.tensorType?.elemType, name);
       const id = fixed ? this.b.const(fixed, name) : this.b.input(name, { dtype: type.dtype, shape: shapes.get(name)! });
       if (isNarrow(type)) this.b.narrow.set(id, type.bits);
-      this.names.set(id, name);
+      this.name(id, name, 0);
       scope.values.set(name, id);
     }
     const results = this.graph(g, scope, '', opsetsOf(this.model.opsetImport), 0);
     this.report();
-    return this.b.finish((g.output ?? []).map((v, i) => [v.name ?? '', results[i]!] as const), this.names);
+    return this.b.finish((g.output ?? []).map((v, i) => [v.name ?? '', results[i]!] as const), new Map([...this.names].map(([id, { name }]) => [id, name])));
+  }
+
+  /** The first name stays, but for one given further out (the output of a function, rather than of its last node). */
+  private name(id: ValueId, name: string, depth: number): void {
+    const known = this.names.get(id);
+    if (!known || known.depth > depth) this.names.set(id, { name, depth });
   }
 
   private report(): void {
@@ -155,7 +161,7 @@ class ModelImport {
     let id: ValueId | null = null;
     try {
       id = this.b.const(home.pending.get(name)!(), name);
-      this.names.set(id, name);
+      this.name(id, name, 0);
     } catch (error) {
       if (!(error instanceof BitloomError) || error.code !== 'E209') throw error;
       this.deferred ??= error;
@@ -244,6 +250,7 @@ class ModelImport {
     const fn = this.functions.get(`${domain}::${op}`);
     const importer = IMPORTERS.get(key);
     if (!fn && !importer) return lost(domain !== '' && !opsets.has(domain) ? 'unknown operator set' : 'unknown operator');
+    b.origin = origin; // also of the initializers that this node is the first to use
     const inputs = inputNames.map((name) => (name === '' ? null : this.lookup(name, scope)));
     if (inputs.some((id, i) => id === null && inputNames[i] !== '')) return lost(null);
     if (!fn && WEIGHTED.has(op)) inputs.forEach((id, i) => this.checkWeights(id, inputNames[i]));
@@ -252,8 +259,6 @@ class ModelImport {
       fail('E209', 'operator set version is not supported', { node: origin, found: `opset ${opset}`, expected: `${OPSET_MIN} to ${OPSET_MAX}`, remedy: 'convert the model with the ONNX version converter' });
     }
 
-    b.origin = origin;
-    const before = b.constantOf.bind(b);
     try {
       const emitted = fn
         ? this.call(fn, inputs, attributes, origin, depth)
@@ -269,7 +274,7 @@ class ModelImport {
         if (o === '') return;
         const id = results[i];
         scope.values.set(o, id);
-        if (id !== null && !this.names.has(id) && (depth === 0 || before(id) === null)) this.names.set(id, depth === 0 ? o : `${origin}/${o}`);
+        if (id !== null) this.name(id, depth === 0 ? o : `${origin}/${o}`, depth);
       });
     } catch (error) {
       if (!(error instanceof BitloomError) || !['E202', 'E209', 'E402'].includes(error.code)) throw error;

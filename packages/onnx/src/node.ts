@@ -3,6 +3,7 @@ import type { ValueId } from '@bitloom/ir';
 import { compose } from '@bitloom/ops';
 import { type DType, type Tensor, isFloat, tensorOf, toNumbers } from '@bitloom/tensor';
 import type { Attributes } from './attributes.js';
+import { generatedCount } from './data-types.js';
 import type { FoldingBuilder } from './folding.js';
 import type { GraphProto, TensorProto } from './proto.js';
 
@@ -118,6 +119,16 @@ export class OnnxNode {
 
   const(dtype: DType, shape: readonly number[], values: ArrayLike<number | bigint | boolean>): ValueId {
     return this.b.const(tensorOf(dtype, shape, values));
+  }
+
+  /** Constant whose elements are computed. @throws E206 when there are too many. */
+  generate(dtype: DType, shape: readonly number[], at: (i: number) => number | boolean): ValueId {
+    return this.const(dtype, shape, Array.from({ length: generatedCount(shape, this.name) }, (_, i) => at(i)));
+  }
+
+  /** 0, 1, … along one axis, with as many axes as `rank`. */
+  positions(count: number, axis: number, rank: number): ValueId {
+    return this.generate('i64', Array.from({ length: rank }, (_, i) => (i === axis ? count : 1)), (i) => i);
   }
 
   /** Rank-0 constant of `x`'s element type. */

@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, resolve, sep } from 'node:path';
 import { fail } from '@bitloom/diagnostics';
 import { DTYPES, type DType, type Tensor, type TypedArray, allocate, elementCount, rowMajorStrides, toNumbers } from '@bitloom/tensor';
-import { type OnnxType, miniFloatValue, onnxType } from './data-types.js';
+import { type OnnxType, generatedCount, miniFloatValue, onnxType } from './data-types.js';
 import { type SparseTensorProto, type TensorProto, bigOf, numberOf } from './proto.js';
 
 const EXTERNAL = 1;
@@ -132,7 +132,7 @@ export function readTensor(p: TensorProto, name: string, folder?: string): Tenso
 export function readSparse(p: SparseTensorProto, folder?: string): Tensor {
   const name = p.values?.name ?? '';
   const shape = (p.dims ?? []).map(numberOf);
-  elementCount(shape, name);
+  generatedCount(shape, name);
   const values = readTensor(p.values ?? {}, name, folder);
   const indices = toNumbers(readTensor(p.indices ?? {}, name, folder));
   const out = allocate(values.dtype, shape);

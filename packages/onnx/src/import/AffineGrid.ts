@@ -1,3 +1,4 @@
+import { rowMajorStrides } from '@bitloom/tensor';
 import type { OnnxImporter } from '../node.js';
 
 /** Base coordinates in [−1, 1], homogeneous, times θᵀ: grid [N, (D,) H, W, 2 or 3]. */
@@ -6,18 +7,13 @@ export const AffineGrid: OnnxImporter = (n) => {
   const rank = spatial.length;
   const corners = n.attrs.bool('align_corners', false);
   const points = spatial.reduce((p, d) => p * d, 1);
-  if (points > 2 ** 24) n.unsupported('the size');
   const at = (axis: number, i: number): number => (corners ? (spatial[axis] === 1 ? -1 : -1 + (2 * i) / (spatial[axis] - 1)) : (2 * i + 1) / spatial[axis] - 1);
   // x (the last axis) comes first.
-  const rows = Array.from({ length: points }, (_, p) => {
-    const coordinates: number[] = [];
-    for (let axis = rank - 1, rest = p; axis >= 0; axis--) {
-      coordinates.push(at(axis, rest % spatial[axis]));
-      rest = Math.floor(rest / spatial[axis]);
-    }
-    return [...coordinates, 1];
+  const strides = rowMajorStrides(spatial);
+  const base = n.generate(n.dtype(0), [1, points, rank + 1], (i) => {
+    const axis = rank - 1 - (i % (rank + 1));
+    return axis < 0 ? 1 : at(axis, Math.floor(Math.floor(i / (rank + 1)) / strides[axis]) % spatial[axis]);
   });
-  const base = n.const(n.dtype(0), [1, points, rank + 1], rows.flat());
   const [batch] = n.shape(0);
   return n.reshape(n.op('matmul', [base, n.transpose(n.x(0), [0, 2, 1])]), [batch, ...spatial, rank]);
 };

@@ -54,10 +54,10 @@ export const Attention: OnnxImporter = (n) => {
     biases.push(width === keys ? bias : compose.padWith(b, bias, none, [...none.slice(1), keys - width], -Infinity));
   }
   const valid = n.optional(6);
-  const column = n.const('i64', [1, 1, 1, keys], Array.from({ length: keys }, (_, i) => i));
+  const column = n.positions(keys, 3, 4);
   const lengths = valid === null ? null : n.reshape(n.cast(valid, 'i64'), [batch, 1, 1, 1]);
   if (n.attrs.bool('is_causal', false)) {
-    const row = n.const('i64', [1, 1, queries, 1], Array.from({ length: queries }, (_, i) => i));
+    const row = n.positions(queries, 2, 4);
     const offset = lengths === null ? n.like(row, past) : compose.shift(b, lengths, -queries);
     biases.push(biasOf(n.op('less_equal', [column, add(b, row, offset)])));
   }

@@ -1,3 +1,4 @@
+import { generatedCount } from '../data-types.js';
 import type { OnnxImporter } from '../node.js';
 
 /** The identity; the mask, where asked for, is all true. Training mode with a ratio above 0 is random, so not supported. */
@@ -6,5 +7,5 @@ export const Dropout: OnnxImporter = (n) => {
   const ratio = n.opset >= 12 && training ? (n.ints(1, 'ratio')?.[0] ?? 0.5) : 0;
   if (ratio !== 0) n.unsupported('training mode');
   if (!n.wants(1)) return n.x(0);
-  return [n.x(0), n.b.const({ dtype: 'bool', shape: n.shape(0), data: new Uint8Array(n.shape(0).reduce((p, d) => p * d, 1)).fill(1) })];
+  return [n.x(0), n.b.const({ dtype: 'bool', shape: n.shape(0), data: new Uint8Array(generatedCount(n.shape(0), n.name)).fill(1) })];
 };

@@ -6,6 +6,6 @@ export const Hardmax: OnnxImporter = (n) =>
   onFlattened(n, (x, axis) => {
     const shape = n.b.shapeOf(x);
     const at = n.op('arg_max', [x], { axis, keepdims: true, last: false });
-    const index = n.const('i64', shape.map((d, i) => (i === axis ? d : 1)), Array.from({ length: shape[axis] }, (_, i) => i));
+    const index = n.positions(shape[axis], axis, shape.length);
     return n.cast(n.op('equal', [index, at]), n.b.typeOf(x).dtype);
   });

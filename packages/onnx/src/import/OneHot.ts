@@ -9,7 +9,7 @@ export const OneHot: OnnxImporter = (n) => {
   const idx = n.cast(n.x(0), 'i64');
   const wrapped = n.op('select', [n.op('less', [idx, n.like(idx, 0)]), compose.shift(n.b, idx, depth), idx]);
   const at = n.reshape(wrapped, [...n.shape(0).slice(0, axis), 1, ...n.shape(0).slice(axis)]);
-  const positions = n.const('i64', Array.from({ length: rank + 1 }, (_, i) => (i === axis ? depth : 1)), Array.from({ length: depth }, (_, i) => i));
+  const positions = n.positions(depth, axis, rank + 1);
   const [off, on] = [0, 1].map((i) => n.reshape(compose.sliceAxis(n.b, n.x(2), 0, i, 1), []));
   return n.op('select', [n.op('equal', [positions, at]), on, off]);
 };

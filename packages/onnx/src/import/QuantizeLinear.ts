@@ -91,8 +91,10 @@ export const DequantizeLinear: OnnxImporter = (n) => {
   const centred = zero === null ? wide : compose.sub(b, wide, n.cast(spread(n, zero, shape), b.typeOf(wide).dtype));
   const to = b.typeOf(n.x(1)).dtype;
   const y = compose.mul(b, n.cast(centred, to), spread(n, n.x(1), shape));
-  if (b.constantOf(x) && n.dtype(0) === 'i8' && zeros?.every((z) => z === 0) && scale && n.b.shapeOf(n.x(1)).length <= 1) {
-    const bits = narrow ?? 8;
+  // Symmetric weights, perhaps stored with half the range added.
+  const bits = narrow ?? 8;
+  const middle = n.dtype(0) === 'u8' ? 2 ** (bits - 1) : 0;
+  if (b.constantOf(x) && ['i8', 'u8'].includes(n.dtype(0)) && zeros?.every((z) => z === middle) && scale && b.shapeOf(n.x(1)).length <= 1) {
     const axis = scale.data.length === 1 ? null : n.axis(n.attrs.int('axis', 1), shape.length);
     if (isBits(bits)) {
       b.annotations.set(y, { scheme: { bits, signed: true, axis }, scale: Float32Array.from(toNumbers(scale)), zeroPoint: new Int32Array(scale.data.length) });

@@ -6,9 +6,9 @@ export const Trilu: OnnxImporter = (n) => {
   const [rows, cols] = n.shape(0).slice(-2);
   const k = n.ints(1, 'k')?.[0] ?? 0;
   const upper = n.attrs.bool('upper', true);
-  const keep = Array.from({ length: rows * cols }, (_, at) => {
+  const keep = n.generate('bool', [rows, cols], (at) => {
     const d = (at % cols) - Math.floor(at / cols);
     return upper ? d >= k : d <= k;
   });
-  return compose.masked(n.b, n.const('bool', [rows, cols], keep), n.x(0));
+  return compose.masked(n.b, keep, n.x(0));
 };

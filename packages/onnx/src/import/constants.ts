@@ -1,7 +1,7 @@
 /** Operators whose result is known at import: constants, shapes and what is generated from them. */
 import { compose } from '@bitloom/ops';
 import { allocate, elementCount, getAt, setAt, tensorOf, toNumbers } from '@bitloom/tensor';
-import { isNarrow, onnxType } from '../data-types.js';
+import { generatedCount, isNarrow, onnxType } from '../data-types.js';
 import type { OnnxImporter } from '../node.js';
 
 export const constants: Readonly<Record<string, OnnxImporter>> = {
@@ -34,7 +34,7 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
     const shape = n.ints(0, 'shape')!;
     const value = n.attrs.tensor('value');
     const fill = value ? n.around.readTensor(value, n.name) : tensorOf('f32', [1], [0]);
-    elementCount(shape, n.name);
+    generatedCount(shape, n.name);
     const out = allocate(fill.dtype, shape);
     (out.data as Float32Array).fill(fill.data[0] as number);
     return n.b.const(out);
@@ -43,13 +43,13 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
     const [start, limit, delta] = [0, 1, 2].map((i) => getAt(n.constant(i, ['start', 'limit', 'delta'][i])!, 0));
     const count = Math.max(0, Math.ceil((limit - start) / delta));
     if (!(delta !== 0)) n.mismatch(`delta ${delta}`, 'a step other than 0');
-    elementCount([count], n.name);
-    return n.const(n.dtype(0), [count], Array.from({ length: count }, (_, i) => start + i * delta));
+    return n.generate(n.dtype(0), [count], (i) => start + i * delta);
   },
   EyeLike: (n) => {
     const [rows, cols] = n.rank(0) === 2 ? n.shape(0) : n.mismatch(`rank ${n.rank(0)}`, 'a matrix');
     const k = n.attrs.int('k', 0);
     const dtype = n.attrs.has('dtype') ? onnxType(n.attrs.int('dtype', 1), n.name).dtype : n.dtype(0);
+    generatedCount([rows, cols], n.name);
     const out = allocate(dtype, [rows, cols]);
     for (let i = 0; i < rows; i++) if (i + k >= 0 && i + k < cols) setAt(out, i * cols + i + k, 1);
     return n.b.const(out);

@@ -25,6 +25,7 @@ import { Expand } from './Expand.js';
 import { Flatten } from './Flatten.js';
 import { gathers } from './gather.js';
 import { Gemm } from './Gemm.js';
+import { GridSample } from './GridSample.js';
 import { Hardmax } from './Hardmax.js';
 import { Identity } from './Identity.js';
 import { If } from './If.js';
@@ -63,7 +64,7 @@ import { Where } from './Where.js';
 export const IMPORTERS: ReadonlyMap<string, OnnxImporter> = new Map(Object.entries({
   ...unary, ...binary, ...activations, ...reductions, ...gathers, ...constants, ...normalizations, ...pools, ...recurrents, ...integerLayers, ...signal,
   AffineGrid, ArgMax, ArgMin, Attention, BitShift, Cast, CastLike, CenterCropPad, Clip, Col2Im, Compress, Concat, Conv, ConvTranspose,
-  CumProd, CumSum, DepthToSpace, DequantizeLinear, Dropout, Einsum, Expand, Flatten, Gemm, Hardmax, Identity, If, IsInf, LogSoftmax, Loop,
+  CumProd, CumSum, DepthToSpace, DequantizeLinear, Dropout, Einsum, Expand, Flatten, Gemm, GridSample, Hardmax, Identity, If, IsInf, LogSoftmax, Loop,
   MatMul, Mean, Mod, NegativeLogLikelihoodLoss, OneHot, Pad, Pow, QuantizeLinear, Reciprocal, Reshape, Resize, ReverseSequence,
   RotaryEmbedding, Scan, Slice, Softmax, SoftmaxCrossEntropyLoss, SpaceToDepth, Split, Squeeze, Tile, TopK, Transpose, Trilu, Unsqueeze,
   Upsample, Where,

@@ -102,8 +102,16 @@ function recurrent(kind: Kind): OnnxImporter {
     const run = (d: number): { outputs: ValueId[]; state: ValueId[] } => {
       const w = of(n.x(1), d);
       const r = of(n.x(2), d);
+      const peepholes = n.optional(7) === null ? null : of(n.x(7), d);
       const biases = n.optional(3) === null ? null : of(n.x(3), d);
-      const rowsOf = (id: ValueId, from: number, to: number): ValueId => compose.sliceAxis(b, id, 0, from * hidden, (to - from) * hidden);
+      // Every step uses the same slices of the weights.
+      const slices = new Map<string, ValueId>();
+      const rowsOf = (id: ValueId, from: number, to: number): ValueId => {
+        const key = `${id} ${from} ${to}`;
+        const made = slices.get(key) ?? compose.sliceAxis(b, id, 0, from * hidden, (to - from) * hidden);
+        slices.set(key, made);
+        return made;
+      };
       const folded = kind.folded(n);
       const rest = kind.gates - folded;
       const recurrentBias = biases === null ? null : rowsOf(biases, kind.gates, 2 * kind.gates);
@@ -123,7 +131,7 @@ function recurrent(kind: Kind): OnnxImporter {
           const f = ACTIVATIONS[name.toLowerCase()] ?? n.unsupported(`activation ${name}`);
           return (id) => f(n, id);
         }),
-        peephole: (i, c) => (n.optional(7) === null ? null : mul(b, rowsOf(of(n.x(7), d), i, i + 1), c)),
+        peephole: (i, c) => (peepholes === null ? null : mul(b, rowsOf(peepholes, i, i + 1), c)),
       };
       const reverse = direction === 'reverse' || d === 1;
       const outputs = new Array<ValueId>(steps);

@@ -10,15 +10,13 @@ const cosineWindow = (...a: readonly number[]): OnnxImporter => (n) => {
   const size = n.ints(0, 'size')![0];
   const period = n.attrs.bool('periodic', true) ? size : size - 1;
   const { dtype } = onnxType(n.attrs.int('output_datatype', 1), n.name);
-  if (size > 2 ** 24) n.unsupported('the size');
-  return n.const(dtype, [size], Array.from({ length: size }, (_, i) => a.reduce((sum, ak, k) => sum + ak * Math.cos((2 * Math.PI * k * i) / period), 0)));
+  return n.generate(dtype, [size], (i) => a.reduce((sum, ak, k) => sum + ak * Math.cos((2 * Math.PI * k * i) / period), 0));
 };
 
 /** cos and sin of 2πkj/N, rows k < `rows`, columns j < `columns`, times `factor`. */
 function fourier(n: OnnxNode, dtype: DType, size: number, rows: number, columns: number, factor: number): [ValueId, ValueId] {
-  if (rows * columns > 2 ** 24) n.unsupported(`${size} points`);
   const table = (f: (x: number) => number): ValueId =>
-    n.const(dtype, [rows, columns], Array.from({ length: rows * columns }, (_, i) => factor * f((2 * Math.PI * ((Math.floor(i / columns) * (i % columns)) % size)) / size)));
+    n.generate(dtype, [rows, columns], (i) => factor * f((2 * Math.PI * ((Math.floor(i / columns) * (i % columns)) % size)) / size));
   return [table(Math.cos), table(Math.sin)];
 }
 
@@ -74,7 +72,7 @@ const STFT: OnnxImporter = (n) => {
   const size = n.ints(3, 'frame_length')?.[0] ?? (window === null ? n.unsupported('neither a window nor a frame length') : b.shapeOf(window)[0]);
   const frames = Math.floor((length - size) / step) + 1;
   if (!(step >= 1) || !(frames >= 1)) n.mismatch(`${length} samples`, `frames of ${size} every ${step}`);
-  const index = n.const('i64', [frames, size], Array.from({ length: frames * size }, (_, i) => Math.floor(i / size) * step + (i % size)));
+  const index = n.generate('i64', [frames, size], (i) => Math.floor(i / size) * step + (i % size));
   const signal = n.reshape(n.x(0), [batch, length, parts]);
   const framed = (i: number): ValueId => {
     const x = n.op('gather', [part(n, signal, i), index], { axis: 1 });
