@@ -1,6 +1,7 @@
 /** Bundles on disk: written atomically, read with every hash checked. */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fail } from '@bitloom/diagnostics';
 import { type Manifest, parseManifest } from './manifest.js';
@@ -23,10 +24,7 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
   const temp = `${target}.${nonce}.tmp`;
   const old = `${target}.${nonce}.old`;
   try {
-    const existing = await stat(target).catch(() => null);
-    if (existing && !(existing.isDirectory() && (await replaceable(target)))) {
-      fail('E703', 'output exists and is not a bundle', { node: folder, remedy: 'choose another -o, or remove it' });
-    }
+    const existing = await assertReplaceable(folder);
     for (const [path, data] of files) {
       await mkdir(dirname(join(temp, path)), { recursive: true });
       await writeFile(join(temp, path), data);
@@ -41,11 +39,23 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
   }
 }
 
-/** An empty folder or an older bundle. */
-async function replaceable(folder: string): Promise<boolean> {
-  const { readdir } = await import('node:fs/promises');
-  const names = await readdir(folder);
-  return names.length === 0 || names.includes('manifest.json');
+/**
+ * True when the place holds an empty folder or an older bundle, false when it is free.
+ * @throws E703 when it holds anything else, or lies below what is not a writable folder
+ */
+export async function assertReplaceable(folder: string): Promise<boolean> {
+  const target = resolve(folder);
+  const existing = await stat(target).catch(() => null);
+  if (existing) {
+    const names = existing.isDirectory() ? await readdir(target) : null;
+    if (!names || !(names.length === 0 || names.includes('manifest.json'))) fail('E703', 'output exists and is not a bundle', { node: folder, remedy: 'choose another -o, or remove it' });
+  }
+  let parent = dirname(target);
+  let info = await stat(parent).catch(() => null);
+  for (; !info && parent !== dirname(parent); info = await stat(parent).catch(() => null)) parent = dirname(parent);
+  const writable = info?.isDirectory() && (await access(parent, constants.W_OK).then(() => true, () => false));
+  if (!writable) fail('E703', 'output cannot be written', { node: folder, found: `${parent} is not a writable folder`, remedy: 'check the path and its permissions' });
+  return existing !== null;
 }
 
 /** Writes one file through a temporary. @throws E703 */

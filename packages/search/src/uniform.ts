@@ -36,7 +36,7 @@ function uniformChoice(p: SearchProblem, w: Bits, a: Bits): BitChoice {
 }
 
 /** Cost of a choice under the problem's budget kind. */
-export function choiceCost(p: SearchProblem, c: BitChoice): number {
+export function choiceCost(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups' | 'budget'>, c: BitChoice): number {
   const groupOf = new Map(p.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
   return p.layers.reduce((s, l) => s + layerCost(p.graph, p.budget!.kind, l, c.weights.get(l.name)!, c.activations.get(groupOf.get(l.input)!) ?? 32), 0);
 }
