@@ -1,0 +1,34 @@
+/** Simplification: float rules to a fixpoint, common subexpressions, dead code. */
+import { type Graph, type Pass, type Rule, deadCode, definePass, rewrite } from '@bitloom/ir';
+import { opTable } from '@bitloom/ops';
+import { z } from 'zod';
+import { affineRules } from './affine.js';
+import { arithmeticRules } from './arithmetic.js';
+import { clampRules } from './clamps.js';
+import { eliminateCommonSubexpressions } from './common-subexpressions.js';
+import { constantRules } from './constants.js';
+import { fuseActivation } from './fuse-activation.js';
+import { identityRules } from './identities.js';
+import { movementRules } from './movement.js';
+import { padRules } from './pads.js';
+
+export { eliminateCommonSubexpressions } from './common-subexpressions.js';
+export { fuseActivation, fuseActivationRule } from './fuse-activation.js';
+
+/** The rules of {@link simplify}, in the order in which they are tried at a node. */
+export const SIMPLIFY_RULES: readonly Rule[] = [...constantRules, ...identityRules, ...movementRules, ...clampRules, ...padRules, ...arithmeticRules, ...affineRules];
+
+/** An equal float graph with fewer and cheaper nodes. Results agree up to f32 rounding of folded weights and the sign of zeros. */
+export function simplify(g: Graph): Graph {
+  for (let before: Graph | null = null; before !== g; ) {
+    before = deadCode(rewrite(g, SIMPLIFY_RULES, opTable).graph);
+    g = eliminateCommonSubexpressions(before);
+  }
+  return g;
+}
+
+const floatPass = (name: string, summary: string, run: (g: Graph) => Graph): Pass =>
+  definePass({ name, summary, from: 'float', to: 'float', options: z.strictObject({}), run });
+
+export const simplifyPass = floatPass('simplify', 'folds, cancels and joins float operations', simplify);
+export const fuseActivationPass = floatPass('fuse-activation', 'moves relu and clip into the layer before them', fuseActivation);
