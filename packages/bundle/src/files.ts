@@ -1,8 +1,8 @@
 /** Bundles on disk: written atomically, read with every hash checked. */
 import { createHash, randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { access, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fail } from '@bitloom/diagnostics';
 import { type Manifest, parseManifest } from './manifest.js';
 
@@ -71,6 +71,18 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
   }
 }
 
+/** Undoes a {@link writeFolder} or {@link writeFileAtomic} that the process will not finish. Synchronous, for use on the way out. */
+export function abandonOutput(path: string): void {
+  const target = resolve(path);
+  const folder = dirname(target);
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const part = /^\.[0-9a-f]{12}\.(tmp|old)$/.exec(name.startsWith(basename(target)) ? name.slice(basename(target).length) : '');
+    if (!part) continue;
+    if (part[1] === 'old' && !existsSync(target)) renameSync(join(folder, name), target);
+    else rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
+
 const MAX_FILE = 2 ** 31;
 
 export interface OpenBundle {
@@ -90,7 +102,9 @@ export async function openBundle(folder: string): Promise<OpenBundle> {
     const full = join(folder, path);
     const info = await stat(full).catch((cause) => fail('E701', 'a file of the bundle is missing', { node: path }, cause));
     if (info.size !== entry.bytes || info.size > MAX_FILE) fail('E701', 'a file of the bundle has the wrong size', { node: path, found: `${info.size} bytes`, expected: `${entry.bytes} bytes`, remedy: 'compile the model again' });
-    const bytes = await readFile(full);
+    const buffer = await readFile(full);
+    // A plain array: Buffer.slice would share memory where Uint8Array.slice copies.
+    const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
     if (sha256(bytes) !== entry.sha256) fail('E701', 'a file of the bundle is corrupted', { node: path, found: 'another SHA-256', expected: entry.sha256, remedy: 'compile the model again' });
     contents.set(path, bytes);
   }

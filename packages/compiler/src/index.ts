@@ -1,3 +1,4 @@
+export { abandonOutput, writeFileAtomic } from '@bitloom/bundle';
 export { type BudgetUse, type CompileReport, PASSES, type SearchReport, compile, compileToText, readInputs, runBundle, search } from './api.js';
 export { type BundleReport, type ModelReport, type PortReport, inspect } from './inspect.js';
 export { type CompileConfig, type SearchConfig, compileConfigSchema, defineConfig, parseConfig, readConfig, searchConfigSchema } from './config.js';

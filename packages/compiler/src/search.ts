@@ -1,6 +1,6 @@
 /** Choosing bits: data, histograms, strategy. */
 import { type CalibrationOptions, type Histogram, type Progress, collectHistograms, observedValues } from '@bitloom/calibrate';
-import { type DataSource, openData, subset, syntheticSource } from '@bitloom/data';
+import { type DataSource, openData, remembered, subset, syntheticSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import type { Graph, ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
@@ -22,6 +22,8 @@ export interface Observed {
 }
 
 const SYNTHETIC_SAMPLES = 64;
+/** Decoded samples kept between the passes over them. */
+const REMEMBERED_BYTES = 2 ** 29;
 
 export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
   method: o.calibration, percentile: o.percentile, symmetric: o.symmetric, weights: 'mse', biasCorrection: o.biasCorrection,
@@ -32,7 +34,7 @@ export async function observe(m: LoadedModel, o: SearchOptions, progress: Progre
   const graph = statisticsGraph(m);
   const specs = inputSpecs(graph);
   const data = o.calib
-    ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed)
+    ? remembered(subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed), REMEMBERED_BYTES)
     : syntheticSource(specs, Math.min(o.samples, SYNTHETIC_SAMPLES), o.seed);
   const histograms = await collectHistograms(graph, observedValues(graph), data, progress);
   return { graph, data, synthetic: !o.calib, histograms };

@@ -1,4 +1,4 @@
 export type * from './types.js';
 export { type Preprocessing, parsePreprocessing, preprocessingSchema } from './preprocess.js';
-export { type Batch, batches, subset, syntheticSource } from './source.js';
+export { type Batch, batches, remembered, subset, syntheticSource } from './source.js';
 export { openData, parseDataSpec } from './open.js';

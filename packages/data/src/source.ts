@@ -83,6 +83,38 @@ export function subset(source: DataSource, count: number, seed: number): DataSou
   };
 }
 
+/** The same source with its samples kept in memory once they have been made, as long as they fit into `maxBytes`. */
+export function remembered(source: DataSource, maxBytes: number): DataSource {
+  const kept = new Map<number, Sample>();
+  let room = maxBytes;
+  return {
+    kind: source.kind,
+    size: source.size,
+    labelled: source.labelled,
+    classes: source.classes,
+    get fingerprint(): string {
+      return source.fingerprint;
+    },
+    async *samples(range) {
+      const indices = indicesOf(source.size, range);
+      const missing = source.samples(indices.filter((i, k) => !kept.has(i) && indices.indexOf(i) === k))[Symbol.asyncIterator]();
+      const passing = new Map<number, Sample>();
+      for (const i of indices) {
+        let sample = kept.get(i) ?? passing.get(i);
+        if (!sample) {
+          sample = (await missing.next()).value as Sample;
+          const bytes = [...sample.inputs.values()].reduce((n, t) => n + t.data.byteLength, 0);
+          if (bytes <= room) {
+            room -= bytes;
+            kept.set(i, sample);
+          } else passing.set(i, sample);
+        }
+        yield sample;
+      }
+    },
+  };
+}
+
 export interface Batch {
   /** By input name, shape [count, …sample shape]. */
   readonly inputs: Map<string, Tensor>;

@@ -3,16 +3,9 @@ import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Node, type TensorType, type ValueId, constantData, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
 import { type BufferDef, type BufferId, type Expr, type KernelCall, NestBuilder, type Port, type Program } from '@bitloom/kernel-spec';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
-import { type Lowering, type Operand, getOp } from '@bitloom/ops';
+import { type Lowering, type Operand, channelsLastStrides, getOp } from '@bitloom/ops';
 import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
 import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
-
-/** Strides of (N, C, spatial…) stored as (N, spatial…, C). */
-export function channelsLastStrides(shape: readonly number[]): number[] {
-  const [n, c, ...spatial] = shape;
-  const s = rowMajorStrides([n, ...spatial, c]);
-  return [s[0], s[s.length - 1], ...s.slice(1, -1)];
-}
 
 /** Where a value lies: a buffer, and how its logical elements map into it. */
 interface Storage {
@@ -30,7 +23,7 @@ const sameParams = (a: QuantParams | null, b: QuantParams | null): boolean =>
 const sameOrder = (shape: readonly number[], a: readonly number[], b: readonly number[]): boolean => shape.every((n, i) => n === 1 || a[i] === b[i]);
 
 /** Ops through which the channels-last layout of a convolution spreads to its neighbours. */
-const SPREADS = new Set(['concat', 'pad', 'slice', 'reduce_sum', 'reduce_max', 'reduce_min', 'expand']);
+const SPREADS = new Set(['concat', 'pad', 'slice', 'resize', 'reduce_sum', 'reduce_max', 'reduce_min', 'expand']);
 
 /** Values stored channels-last: those at convolutions and pools, and what touches them through elementwise and similar ops. */
 function channelsLastValues(g: Graph): Set<ValueId> {
