@@ -103,9 +103,11 @@ function int8Numbers(isa: Isa, p: ConvParams): CallNumbers {
   };
 }
 
+/** Elements of a patch in whole v128 words of planes. */
+const bitserialK = (p: ConvParams): number => alignUp(Math.max(convK(p), 1), 128);
+
 function bitserialNumbers(p: ConvParams): CallNumbers {
-  // Whole v128 words of planes.
-  const kp = alignUp(Math.max(convK(p), 1), 128);
+  const kp = bitserialK(p);
   const { og } = perGroup(p);
   const patchStride = (p.activationBits! * kp) / 8;
   const pb = pixelBlock(p, kp + patchStride);
@@ -137,29 +139,40 @@ function depthwiseNumbers(isa: Isa, p: ConvParams): CallNumbers {
   return { regions: { acc }, values: { ...geometry(p), tileRow: 4 * lanes, steps: 4 * lanes * k } };
 }
 
-// ---- costs in ns on the reference machine, from measurements of these kernels
+// ---- costs in ns, fitted to timings of these kernels on x86-64 in Node 20 (see the comment at each rate)
 
 const outputs = (p: ConvParams): number => pixelsOf(p) * p.outC;
 const weights = (p: ConvParams): number => p.outC * convK(p);
-/** Elements that patches hold. */
-const gathered = (p: ConvParams): number => pixelsOf(p) * convK(p) * p.groups;
+/** Rows of patches, and the elements they hold. */
+const patches = (p: ConvParams): number => pixelsOf(p) * p.groups;
+const gathered = (p: ConvParams): number => patches(p) * convK(p);
 /** Work of tiles that are `channels` wide, whatever part of them is used. */
-const tileMacs = (p: ConvParams, channels: number): number => pixelsOf(p) * convK(p) * p.groups * alignUp(perGroup(p).og, channels);
+const tileMacs = (p: ConvParams, channels: number): number => gathered(p) * alignUp(perGroup(p).og, channels);
 
-const int8Cost = (isa: Isa, p: ConvParams): number =>
-  isa === 'simd128'
-    ? tileMacs(p, 8) / 20 + 0.2 * gathered(p) + 0.8 * weights(p) + 0.5 * outputs(p)
-    : tileMacs(p, 4) / 1.2 + 1.5 * gathered(p) + (1 + p.weightBits!) * weights(p) + 2 * outputs(p);
-
-function bitserialCost(isa: Isa, p: ConvParams): number {
-  const planes = p.weightBits! * p.activationBits!;
-  const kp = alignUp(Math.max(convK(p), 1), 128);
-  const pairs = pixelsOf(p) * p.groups * alignUp(perGroup(p).og, 4) * planes;
-  const packed = pixelsOf(p) * p.groups * kp;
-  return isa === 'simd128'
-    ? (pairs * (kp + 64)) / 130 + (0.1 + 0.1 * p.activationBits!) * packed + 0.1 * p.weightBits! * weights(p) + outputs(p)
-    : (pairs * (kp + 64)) / 20 + (0.3 + 0.3 * p.activationBits!) * packed + 0.1 * p.weightBits! * weights(p) + 4 * outputs(p);
+/** 30 MACs a ns in tiles of 4 pixels × 8 channels (a third for single pixels), 2.8 without SIMD; weights are unpacked anew for each call. */
+function int8Cost(isa: Isa, p: ConvParams): number {
+  const bits = p.weightBits!;
+  if (isa === 'scalar') return tileMacs(p, 4) / 2.8 + 0.6 * gathered(p) + 40 * patches(p) + (0.5 + 0.4 * bits) * weights(p) + 3 * outputs(p);
+  return tileMacs(p, 8) / (pixelsOf(p) < 4 ? 10 : 30) + 0.15 * gathered(p) + 15 * patches(p) + (bits === 8 ? 0.1 : 0.15 + 0.04 * bits) * weights(p) + 0.5 * outputs(p);
 }
+
+/** 130 one-bit products a ns, whatever the lane width: popcnt is one instruction on i64, ten on v128. Each pair of planes costs half a word more. */
+function bitserialCost(isa: Isa, p: ConvParams): number {
+  const kp = bitserialK(p);
+  const products = patches(p) * alignUp(perGroup(p).og, 4) * p.weightBits! * p.activationBits! * (kp + 64);
+  const packed = patches(p) * kp;
+  const [rate, gather, plane, output] = isa === 'simd128' ? [130, 0.1, 0.1, 1] : [120, 0.3, 0.15, 4];
+  return products / rate + (gather + plane * p.activationBits!) * packed + 0.05 * p.weightBits! * weights(p) + output * outputs(p);
+}
+
+/** 15 MACs a ns (half for single pixels), 3 without SIMD. */
+const floatCost = (isa: Isa, p: ConvParams): number =>
+  isa === 'simd128'
+    ? tileMacs(p, 8) / (pixelsOf(p) < 4 ? 7 : 15) + 0.3 * gathered(p) + 15 * patches(p) + 0.5 * outputs(p)
+    : tileMacs(p, 4) / 3 + 0.8 * gathered(p) + 40 * patches(p) + 3 * outputs(p);
+
+/** 4.5 MACs a ns, 1 without SIMD: bound by loads and the epilogue. */
+const depthwiseCost = (isa: Isa, p: ConvParams): number => convMacs(p) / (isa === 'simd128' ? 4.5 : 1) + weights(p) + outputs(p);
 
 const name = (kernel: string, p: ConvParams, isa: Isa): string => `${kernel}_${p.output}__${isa}`;
 const ISAS: readonly Isa[] = ['simd128', 'scalar'];
@@ -174,7 +187,7 @@ export const WASM_VARIANTS: readonly WasmVariant[] = ISAS.flatMap((isa) => {
       kernel: 'depthwise',
       isa,
       accepts: (p) => p.kind === 'int' && isDepthwise(p),
-      cost: (p) => convMacs(p) / (simd ? 5 : 0.8) + outputs(p) + weights(p),
+      cost: (p) => depthwiseCost(isa, p),
       packing: integerPacking,
       symbol: (p) => name(`depthwise_w${p.weightBits}`, p, isa),
       functions: (p) =>
@@ -232,7 +245,7 @@ export const WASM_VARIANTS: readonly WasmVariant[] = ISAS.flatMap((isa) => {
       kernel: 'f32',
       isa,
       accepts: (p) => p.kind === 'f32' && isDepthwise(p),
-      cost: (p) => convMacs(p) / (simd ? 5 : 0.8) + outputs(p),
+      cost: (p) => depthwiseCost(isa, p),
       packing: () => (simd ? 'panel4' : 'f32'),
       symbol: () => `f32_depthwise__${isa}`,
       functions: () =>
@@ -245,7 +258,7 @@ export const WASM_VARIANTS: readonly WasmVariant[] = ISAS.flatMap((isa) => {
       isa,
       // A panel of four channels must lie in one group.
       accepts: (p) => p.kind === 'f32' && (!simd || p.groups === 1 || perGroup(p).og % 4 === 0),
-      cost: (p) => (simd ? tileMacs(p, 8) / 12 + 0.6 * gathered(p) : tileMacs(p, 4) / 1.2 + gathered(p)) + outputs(p),
+      cost: (p) => floatCost(isa, p),
       packing: () => (simd ? 'panel4' : 'f32'),
       symbol: () => `f32__${isa}`,
       functions: () =>
