@@ -169,6 +169,7 @@ const cleared = (operands: readonly NestOperand[], body: readonly Stmt[]): Nest 
 
 const SETTINGS: readonly { compiler: string | null; flags: readonly string[] }[] = [
   { compiler: cc, flags: ['-std=c99', '-O0'] },
+  { compiler: cc, flags: ['-std=c99', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'] },
   { compiler: cc, flags: ['-std=gnu99', '-O3', ...(process.arch === 'x64' ? ['-march=native'] : [])] },
   { compiler: clang, flags: ['-std=gnu99', '-O2', ...(process.arch === 'x64' ? ['-march=native'] : [])] },
 ];
@@ -195,9 +196,9 @@ describe.skipIf(!cc)('nests in C', () => {
   const operands: NestOperand[] = [0, 1].flatMap(() => ALL_DTYPES.map((dtype) => ({ dtype, elements: 40 })));
   for (const { compiler, flags } of SETTINGS) {
     it.skipIf(!compiler)(`give the bits of runNest: ${compiler} ${flags.join(' ')}`, async () => {
-      const rng = new Rng(Number(process.env.SEED ?? 5));
+      const rng = new Rng(5);
       const ins = ALL_DTYPES.map((d) => fill(rng, d, 40));
-      const nests = Array.from({ length: 16 }, () => cleared(operands, new RandomNest(rng, operands).block(5, 3)));
+      const nests = Array.from({ length: 12 }, () => cleared(operands, new RandomNest(rng, operands).block(5, 3)));
       await compare(nests, ins, compiler!, flags);
     });
 

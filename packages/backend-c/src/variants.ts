@@ -152,7 +152,7 @@ const bitserial: CVariant = {
 const INT8_TILE = 2;
 const GATHER_NS = 10;
 const GATHER_BYTE_NS = 0.03;
-const UNPACK_NS = 0.06;
+const UNPACK_NS = 0.08;
 
 interface Int8View {
   symbol: string;
@@ -201,7 +201,7 @@ interface DepthwiseView {
 }
 const renderDepthwise = template<DepthwiseView>('depthwise.c.hbs');
 const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;
-const depthwiseNs = (p: ConvParams): number => positionsOf(p) * (10 + p.kH * p.kW * (5 + p.inC * 0.1) + p.inC * 0.5);
+const depthwiseNs = (p: ConvParams): number => positionsOf(p) * (5 + p.kH * p.kW * (2 + p.inC * 0.03) + p.inC * 0.15);
 const depthwiseSymbol = (p: ConvParams): string => `depthwise_w${p.weightBits}_${suffix(p)}`;
 
 const depthwise: CVariant = {
@@ -231,16 +231,38 @@ const f32Depthwise: CVariant = {
 
 // ---- f32
 
+/** Registers hold sums of so many positions of one panel, or of one position (at borders) and so many panels. */
 const PANEL_TILE = 8;
-const renderPanel4 = template<{ symbol: string; tile: number; tiles: Tile[] }>('f32_panel4.c.hbs');
+const PANELS = 4;
+interface PanelSum {
+  readonly name: string;
+  readonly pixel: number;
+  readonly panel: number;
+  /** Index into acc[pixel]. */
+  readonly to: string;
+}
+interface PanelTile {
+  readonly all: number;
+  /** One panel, whose index is a parameter. */
+  readonly one: boolean;
+  readonly pixels: number;
+  readonly panels: number;
+  readonly sums: PanelSum[];
+  readonly columns: { readonly panel: number; readonly sums: PanelSum[] }[];
+}
+function panelTile(pixels: number, panels: number): PanelTile {
+  const columns = upto(panels).map((panel) => ({ panel, sums: upto(pixels).map((pixel) => ({ name: `s${pixel}_${panel}`, pixel, panel, to: panels === 1 ? 'q' : `${panel}` })) }));
+  return { all: PANELS, one: panels === 1, pixels, panels, sums: columns.flatMap((c) => c.sums), columns };
+}
+const renderPanel4 = template<{ symbol: string; tile: number; panels: number; tiles: PanelTile[] }>('f32_panel4.c.hbs');
 const f32Panel4: CVariant = {
   name: 'f32_panel4', kernel: 'f32', isa: 'c99', signature: 'f32', needs: [],
   accepts: (p) => p.kind === 'f32' && (p.groups === 1 || (p.outC / p.groups) % 4 === 0),
   packing: () => 'panel4',
   scratch: () => 0,
   symbol: () => 'f32_panel4',
-  cost: (p) => positionsOf(p) * (10 + Math.ceil(p.outC / 4) * (10 + convK(p) * 0.4)),
-  render: () => renderPanel4({ symbol: 'f32_panel4', tile: PANEL_TILE, tiles: [tileView(1), tileView(PANEL_TILE)] }),
+  cost: (p) => positionsOf(p) * (10 + Math.ceil(p.outC / 4) * (10 + convK(p) * 0.3)),
+  render: () => renderPanel4({ symbol: 'f32_panel4', tile: PANEL_TILE, panels: PANELS, tiles: [panelTile(1, PANELS), panelTile(PANEL_TILE, 1)] }),
 };
 
 const renderF32 = template<{ symbol: string }>('f32.c.hbs');
