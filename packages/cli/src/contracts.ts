@@ -1,0 +1,151 @@
+/** The `--json` contracts: every field of what a verb prints. docs/cli.md is made from them, tests hold the output to them. */
+
+export interface Field {
+  /** `layers[].name`; below a field of type `object` nothing is listed. */
+  readonly path: string;
+  readonly type: string;
+  readonly about: string;
+}
+
+const field = (path: string, type: string, about: string): Field => ({ path, type, about });
+
+const bits = [field('bits.weights', 'number', 'weight bits, average over parameters; 32 for floats'), field('bits.activations', 'number', 'bits of layer inputs, average over MACs')];
+const found = (at: string): Field[] => [
+  field(`${at}strategy`, 'string', '`uniform`, `mckp`, `assignment` or `none`'),
+  field(`${at}objective`, 'number or null', 'predicted increase of the loss'),
+  field(`${at}lowerBound`, 'number or null', 'no assignment within the budget is below this (LP relaxation)'),
+  field(`${at}gap`, 'number or null', '(objective − lowerBound) / objective'),
+];
+const seconds = (at: string): Field => field(`${at}seconds`, 'number', 'time that the search took');
+const budget = [
+  field('budget', 'object or null', '`text`, `kind`, `limit`, `used` and `shown`: the budget and what of it is used, in bytes (size), BOPs (bops) or weight bits (bits)'),
+];
+const warnings = field('warnings[]', 'string', 'what should not be overlooked, such as calibration without data');
+const layer = (at: string): Field[] => [
+  field(`${at}name`, 'string', 'ONNX node'),
+  field(`${at}op`, 'string', 'core operation: conv or linear'),
+  field(`${at}weightBits`, 'number', 'bits of the weights; 32 for floats'),
+  field(`${at}activationBits`, 'number', 'bits of the input; 32 for floats'),
+];
+const size = (at: string): Field[] => [field(`${at}macs`, 'number', 'multiply–accumulates'), field(`${at}params`, 'number', 'weight elements, bias excluded')];
+const ports = (what: string): Field[] => [field(`${what}[].name`, 'string', 'ONNX name'), field(`${what}[].dtype`, 'string', '`f32`, `i64` …'), field(`${what}[].shape[]`, 'number', 'dimensions, batch first')];
+const quantisedPorts = (what: string): Field[] => [
+  ...ports(what),
+  field(`${what}[].scale`, 'number or null', 'step of the first quantisation; null for floats'),
+  field(`${what}[].zeroPoint`, 'number or null', 'its zero point'),
+];
+
+export const CONTRACTS = {
+  compile: [
+    field('bundle', 'string or null', 'folder written; null without `-o`'),
+    field('targets[]', 'string', 'as asked for; `bytes.code`, `bytes.arena` and `layers[].kernel` are those of the first'),
+    field('float.weightBytes', 'number', 'weights of the layers as f32'),
+    field('bytes.weights', 'number', 'packed weights of the layers'),
+    field('bytes.code', 'number', 'the WebAssembly module, or the C source without weights'),
+    field('bytes.arena', 'number', 'working memory'),
+    ...bits,
+    field('cost.bops', 'number', 'Σ MACs · weight bits · activation bits'),
+    ...found('search.'),
+    seconds('search.'),
+    ...layer('layers[].'),
+    field('layers[].kernel', 'string', '`bitserial`, `int8`, `depthwise`, `f32`, or `nest` for a plain loop nest'),
+    ...size('layers[].'),
+    ...budget,
+    field('calibration', 'object or null', '`data` (SHA-256 of the data, or `synthetic`), `samples`, `method`'),
+    warnings,
+  ],
+  stopped: [field('phase', 'string', 'phase of the graph: float, candidates, chosen or calibrated'), field('ir', 'string', 'the graph as text')],
+  search: [
+    ...found(''),
+    seconds(''),
+    field('assignment', 'string or null', 'file written; null without `-o`'),
+    ...budget,
+    ...bits,
+    ...layer('layers[].'),
+    ...size('layers[].'),
+    field('pareto[].cost', 'number', 'in the unit of the budget'),
+    field('pareto[].loss', 'number or null', 'predicted increase of the loss; null where the strategy predicts none'),
+    field('pareto[].weightBits', 'number', 'average over parameters'),
+    field('pareto[].activationBits', 'number', 'average over MACs'),
+    warnings,
+  ],
+  eval: [
+    field('samples', 'number', 'samples evaluated'),
+    field('top1', 'number or null', 'share of right answers in percent; null without labels'),
+    field('loss', 'number or null', 'mean cross-entropy in nats; null without labels'),
+  ],
+  verify: [
+    field('vectors', 'number', 'samples compared'),
+    field('layers', 'number', 'kernel calls compared on each sample that the reference ran'),
+    field('mismatches', 'number', 'tensors that differ in any bit'),
+    field('firstMismatch', 'object or null', '`vector`, `backend`, `layer` (call number; null for outputs), `node`, `index` (of the first byte)'),
+    field('backends[]', 'string', '`reference`, `wasm`, `c`'),
+    field('skipped[]', 'string', 'what could not be checked, and why'),
+  ],
+  inspectModel: [
+    field('kind', 'string', '`model`'),
+    field('name', 'string', 'file name'),
+    field('sha256', 'string', 'of the file'),
+    field('opset', 'number', 'ONNX operator set'),
+    ...ports('inputs'),
+    ...ports('outputs'),
+    field('parameters', 'number', 'elements of all constants after simplification'),
+    field('macs', 'number', 'multiply–accumulates of convolutions and matrix products'),
+    field('ops', 'object', 'count by core operation after simplification'),
+    field('layers[].name', 'string', 'ONNX node'),
+    field('layers[].op', 'string', 'conv or linear'),
+    ...['input', 'weights', 'output'].map((k) => field(`layers[].${k}[]`, 'number', `shape of its ${k}`)),
+    ...size('layers[].'),
+  ],
+  inspectBundle: [
+    field('kind', 'string', '`bundle`'),
+    field('name', 'string', 'of the model'),
+    field('model', 'object', '`name`, `sha256`, `opset`'),
+    field('generator', 'object', '`name`, `version`'),
+    field('targets[]', 'string', '`wasm`, `c`'),
+    ...quantisedPorts('inputs'),
+    ...quantisedPorts('outputs'),
+    field('bytes', 'object', '`weights`, `code`, `arena`, `floatWeights`'),
+    ...bits,
+    field('cost.bops', 'number', 'Σ MACs · weight bits · activation bits'),
+    ...found('search.'),
+    field('calibration', 'object or null', '`data` (SHA-256 of the data, or `synthetic`), `samples`, `method`'),
+    field('preprocessing', 'object', 'how stored values become inputs, as given to compile'),
+    ...layer('layers[].'),
+    field('layers[].kernel', 'object', 'kernel by target'),
+    ...size('layers[].'),
+    field('layers[].bytes', 'number', 'packed weights'),
+    field('files', 'object', 'bytes by path'),
+  ],
+  run: [
+    field('output', 'string or null', 'file written; null without `-o`'),
+    ...ports('outputs'),
+    field('outputs[].data', 'array or null', 'values in row-major order (NaN and infinities as null, integers above 2^53 as strings); null with `-o`'),
+  ],
+  error: [
+    field('error.code', 'string', 'see errors.md'),
+    field('error.message', 'string', 'what is wrong'),
+    field('error.node', 'string or null', 'ONNX node, file or option that it is about'),
+    field('error.found', 'string or null', 'what was found'),
+    field('error.expected', 'string or null', 'what was expected'),
+    field('error.remedy', 'string or null', 'what to do'),
+  ],
+} as const satisfies Record<string, readonly Field[]>;
+
+/** Leaf paths of a value in the notation of {@link Field.path}. */
+function leaves(value: unknown, path: string, stop: ReadonlySet<string>): string[] {
+  if (stop.has(path) || value === null || typeof value !== 'object') return [path];
+  if (Array.isArray(value)) return [...new Set(value.flatMap((v) => leaves(v, `${path}[]`, stop)))];
+  return Object.entries(value).flatMap(([k, v]) => leaves(v, path === '' ? k : `${path}.${k}`, stop));
+}
+
+/** What a printed object lacks of its contract, or has beyond it. Lists may be empty. */
+export function breaches(contract: readonly Field[], printed: unknown): string[] {
+  const listed = new Set(contract.map((f) => f.path));
+  const open = new Set(contract.filter((f) => f.type.startsWith('object') || f.type.startsWith('array')).map((f) => f.path));
+  const there = new Set(leaves(printed, '', open));
+  return [
+    ...[...there].filter((p) => !listed.has(p)).map((p) => `not in the contract: ${p}`),
+    ...[...listed].filter((p) => !there.has(p) && !p.includes('[]')).map((p) => `missing: ${p}`),
+  ];
+}

@@ -1,0 +1,350 @@
+/** Verbs and flags, declared once: commander parses by them, and docs/cli.md is made from them. */
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type CompileConfig, type Hooks, PASSES, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
+  search, searchConfigSchema, verifyBundle, writeFileAtomic,
+} from '@bitloom/compiler';
+import { fail, formatDiagnostic } from '@bitloom/diagnostics';
+import { type Tensor, writeNpy, writeNpz } from '@bitloom/tensor';
+import { Command, Option } from 'commander';
+import { bitList, integer, number, numbers, oneOf, pair } from './flags.js';
+import type { Io } from './main.js';
+import { type ProgressLine, progressLine } from './progress.js';
+import { compileText, evalText, inspectText, runText, searchText, verifyText } from './tables.js';
+
+/** State of one invocation. */
+export interface Session {
+  exitCode: number;
+  /** What the verb will write, for an interrupt. */
+  output: string | null;
+  readonly progress: ProgressLine;
+}
+
+/** What a verb gives: the object of `--json`, and the same for people. */
+interface Result {
+  readonly json: unknown;
+  readonly text: string;
+}
+
+type Flags = Readonly<Record<string, unknown>>;
+
+const EXIT_CODES = [
+  [0, 'done'],
+  [1, 'the model, the data or the bundle is at fault (E2xx to E4xx, E502, E6xx, E7xx)'],
+  [2, 'the command line or the configuration file is at fault (E1xx)'],
+  [3, 'no assignment meets the budget (E501); the message names the smallest that can be met'],
+  [4, 'verification found a difference (E702)'],
+  [130, 'interrupted; nothing is left behind'],
+] as const;
+export const exitCodes: readonly (readonly [number, string])[] = EXIT_CODES;
+
+const PHASES = ['float', 'candidates', 'chosen', 'calibrated'] as const;
+const defaults = compileOptionsSchema.parse({});
+
+const DATA_HELP = `images:DIR (one folder a class), idx:FILE (MNIST family), cifar10:FILE, npz:FILE
+(arrays by input name, optionally labels), each gzipped or not; the kind may be left out where the path tells it`;
+
+type Parser = (flag: string, text: string) => unknown;
+
+function option(flags: string, about: string, parse?: Parser): Option {
+  const o = new Option(flags, about);
+  const flag = o.long ?? flags;
+  return parse ? o.argParser((text: string) => parse(flag, text)) : o;
+}
+
+/** A flag that may be repeated. */
+function repeated(flags: string, about: string, parse: Parser = (_, text) => text): Option {
+  const o = new Option(flags, about);
+  return o.argParser((text: string, previous: unknown[] | undefined) => [...(previous ?? []), parse(o.long!, text)]);
+}
+
+const text: Parser = (_, t) => t;
+const among = (choices: readonly string[]): Parser => (flag, t) => oneOf(flag, t, choices);
+
+const common = (): Option[] => [
+  option('--json', 'one JSON object on stdout, see docs/cli.md'),
+  option('-q, --quiet', 'no progress; warnings and errors stay'),
+  option('-v, --verbose', 'name each step as it ends'),
+  option('--stack', 'stack trace with errors'),
+];
+const preprocessing = (): Option[] => [
+  option('--scale <n>', 'multiplies stored values; 1/255 for images, 1 for arrays unless given', number),
+  option('--mean <n,…>', 'subtracted after scaling: one number, or one a channel (default: 0)', numbers),
+  option('--std <n,…>', 'divides after that: one number, or one a channel (default: 1)', numbers),
+  option('--layout <layout>', 'where the model has its channels: nchw or nhwc (default: from its input shape)', among(['nchw', 'nhwc'])),
+  option('--channels <order>', 'order that the model wants: rgb, bgr or gray (default: rgb)', among(['rgb', 'bgr', 'gray'])),
+  option('--resize <how>', 'images of another size: stretch, or shorter (cover, then crop the centre)', among(['stretch', 'shorter'])),
+];
+const define = (): Option => repeated('--define <name=n>', 'size of a symbolic dimension', (flag, t) => {
+  const [name, n] = pair(flag, t);
+  return [name, integer(flag, n, 1)];
+});
+const config = (): Option => option('--config <file>', 'JSON with the same options (default: bitloom.config.json in this folder, if there is one)', text);
+
+/** Flags that `compile` and `search` share, by heading. */
+const searching = (): Readonly<Record<string, readonly Option[]>> => ({
+  'Data:': [
+    option('--calib <data>', 'calibration data; without it inputs are random and accuracy is unknown', text),
+    option('--samples <n>', `samples of it that are used, drawn at random (default: ${defaults.samples})`, (f, t) => integer(f, t, 1)),
+    ...preprocessing(),
+    define(),
+  ],
+  'Bits:': [
+    option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average)', text),
+    option('--precision <p>', 'the same everywhere: w4a8, or f32', text),
+    option('--weights <bits,…>', 'candidates for weights, 1 to 8 (default: 2 to 8 with a budget, else 8)', bitList),
+    option('--activations <bits,…>', 'candidates for activations, 1 to 8 (default: 8)', bitList),
+    option('--strategy <name>', `${[...STRATEGIES.keys()].join(' or ')} (default: mckp with a budget, else uniform)`, among([...STRATEGIES.keys()])),
+    repeated('--strategy-option <key=value>', 'option of the strategy; mckp: solver=exact or solver=greedy', pair),
+    repeated('--pin <node=bits>', 'fixes a layer: conv1=w8a8, conv1=w4 or conv1=a8'),
+    option('--free-ends', 'first and last layer are not pinned to 8 bits'),
+    option('--seed <n>', `of everything drawn at random (default: ${defaults.seed})`, (f, t) => integer(f, t)),
+  ],
+  'Calibration:': [
+    option('--calibration <method>', `ranges of activations: minmax, percentile, mse or entropy (default: ${defaults.calibration})`, among(['minmax', 'percentile', 'mse', 'entropy'])),
+    option('--percentile <p>', `for percentile, 50 to 100 (default: ${defaults.percentile})`, number),
+    option('--symmetric', 'activation ranges symmetric about zero'),
+    option('--no-bias-correction', 'leaves biases as they are'),
+  ],
+});
+
+const targetOf = (): Option => option('--target <target>', 'of a bundle with both: wasm or c (default: wasm)', among(['wasm', 'c']));
+
+export function defineProgram(io: Io): { program: Command; session: Session } {
+  const progress = progressLine(io.err, io.tty);
+  const session: Session = { exitCode: 0, output: null, progress };
+
+  const program = new Command('bitloom')
+    .description('Compiles float ONNX networks to mixed-precision bundles that run as WebAssembly and as C with identical bits.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [verb]', 'print the help of a verb')
+    .exitOverride()
+    .configureOutput({ writeOut: io.out, writeErr: () => {} })
+    .showSuggestionAfterError(true)
+    .addHelpText('after', `
+Example:
+  bitloom compile net.onnx --calib images:train --budget size=12.5% --target wasm --target c -o dist/net
+  bitloom verify dist/net
+  bitloom eval dist/net --data images:test
+
+Exit codes:
+${EXIT_CODES.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`).join('\n')}
+
+Results go to stdout, everything else to stderr. bitloom VERB --help tells more.`);
+
+  const log = (line: string): void => {
+    progress.clear();
+    io.err(`${line}\n`);
+  };
+
+  /** A verb with its flags; `act` does the work, the rest is the same for all. */
+  const verb = (
+    name: string, argument: readonly [string, string], about: string, groups: Readonly<Record<string, readonly Option[]>>, help: string,
+    act: (path: string, flags: Flags, hooks: Hooks) => Promise<Result>,
+  ): void => {
+    const command = program.command(name).description(about).argument(...argument).helpOption('-h, --help', 'print this help');
+    for (const [heading, options] of Object.entries({ ...groups, 'Output:': [...(groups['Output:'] ?? []), ...common()] })) {
+      for (const o of options) command.addOption(o.helpGroup(heading));
+    }
+    command.addHelpText('after', `\n${help}`);
+    command.action(async (path: string, flags: Flags) => {
+      if (flags.quiet && flags.verbose) fail('E103', '--quiet and --verbose exclude each other');
+      const started = performance.now();
+      const printed = new Set((flags.printIrAfter as string[] | undefined) ?? []);
+      const result = await act(path, flags, {
+        progress: flags.quiet ? undefined : progress.update,
+        warn: (w) => log(`WARNING: ${w}`),
+        afterPass: (pass, ir) => {
+          if (flags.verbose) log(`${((performance.now() - started) / 1000).toFixed(2).padStart(8)} s  ${pass}`);
+          if (printed.has(pass) || printed.has('all')) log(`// after ${pass}\n${ir()}`);
+        },
+      });
+      progress.clear();
+      if (flags.verbose) log(`${((performance.now() - started) / 1000).toFixed(2).padStart(8)} s  done`);
+      io.out(flags.json ? `${JSON.stringify(result.json)}\n` : `${result.text}\n`);
+    });
+  };
+
+  verb('compile', ['<model>', 'ONNX file'], 'compile an ONNX file to a bundle', {
+    'Output:': [
+      option('-o, --output <folder>', 'where the bundle goes; without it only the report is made', text),
+      repeated('--target <target>', `${TARGETS.join(', ')}; repeat for several (default: wasm)`, among(TARGETS)),
+      option('--c-name <name>', `prefix of the C files and functions (default: ${defaults.cName})`, text),
+      config(),
+    ],
+    ...searching(),
+    'Compiler:': [
+      option('--assignment <file>', 'bits from bitloom search -o', text),
+      repeated('--print-ir-after <pass>', `graph on stderr after ${PASSES.join(', ')} or all`, among([...PASSES, 'all'])),
+      option('--stop-after <phase>', `prints the graph of a phase (${PHASES.join(', ')}) and makes no bundle; -o names a text file`, among(PHASES)),
+    ],
+  }, `Data is ${DATA_HELP}.
+
+Examples:
+  bitloom compile net.onnx --calib images:train --mean .485,.456,.406 --std .229,.224,.225 --budget bits=4 -o dist/net
+  bitloom compile net.onnx --calib train.npz --precision w8a8 --target wasm --target c -o dist/net
+  bitloom compile net.onnx --assignment net.assignment.json --calib train.npz -o dist/net
+  bitloom compile net.onnx --precision f32 --define batch=8 -o dist/net-float`,
+  async (path, flags, hooks) => {
+    const options = await configured(flags);
+    if (flags.stopAfter !== undefined) {
+      session.output = options.output ?? null;
+      const stage = await compileToText(path, options, flags.stopAfter as (typeof PHASES)[number], hooks);
+      if (options.output != null) await writeFileAtomic(options.output, stage.ir);
+      return { json: stage, text: options.output == null ? stage.ir.trimEnd() : options.output };
+    }
+    session.output = options.output ?? null;
+    const report = await compile(path, options, hooks);
+    return { json: report, text: compileText(report) };
+  });
+
+  verb('search', ['<model>', 'ONNX file'], 'choose bits under a budget; print the Pareto front', {
+    'Output:': [option('-o, --output <file>', 'where the assignment goes: JSON, for review and for compile --assignment', text), config()],
+    ...searching(),
+  }, `Data is ${DATA_HELP}.
+
+Examples:
+  bitloom search net.onnx --calib images:train --budget bits=4 -o net.assignment.json
+  bitloom search net.onnx --calib train.npz --budget size=40kB --weights 1,2,4,8 --pin conv1=w8a8
+  bitloom search net.onnx --calib train.npz --budget bops=10% --activations 4,8 --json`,
+  async (path, flags, hooks) => {
+    const known = new Set(Object.keys(searchConfigSchema.shape));
+    const all = Object.entries(await configured(flags)).filter(([key]) => known.has(key));
+    // The output of a configuration file is that of compile.
+    const options = { ...Object.fromEntries(all), output: (flags.output as string | undefined) ?? null };
+    session.output = options.output;
+    const report = await search(path, options, hooks);
+    return { json: report, text: searchText(report) };
+  });
+
+  verb('eval', ['<model-or-bundle>', 'ONNX file (float, on onnxruntime) or bundle folder'], 'measure accuracy on labelled data', {
+    'Data:': [
+      option('--data <data>', 'what to evaluate on', text).makeOptionMandatory(),
+      option('--samples <n>', 'that many, drawn at random (default: all)', (f, t) => integer(f, t, 1)),
+      option('--seed <n>', 'of the draw (default: 0)', (f, t) => integer(f, t)),
+      option('--label-offset <n>', 'added to the predicted class before it is compared; -1 for models whose class 0 is background (default: 0)', (f, t) => integer(f, t)),
+      ...preprocessing(),
+      define(),
+    ],
+    'Output:': [targetOf(), config()],
+  }, `Data is ${DATA_HELP}.
+A bundle remembers its preprocessing; flags go over it.
+
+Examples:
+  bitloom eval net.onnx --data images:test --mean .485,.456,.406 --std .229,.224,.225
+  bitloom eval dist/net --data images:test
+  bitloom eval dist/net --data test.npz --target c --json`,
+  async (path, flags, hooks) => {
+    const bundle = await stat(path).then((s) => s.isDirectory(), () => false);
+    const options = bundle ? { define: {}, preprocessing: preprocessingOf(flags) } : await configured(flags);
+    const report = await evaluate(path, {
+      data: flags.data as string, preprocessing: options.preprocessing ?? null, define: options.define ?? {}, samples: (flags.samples as number | undefined) ?? null,
+      seed: (flags.seed as number | undefined) ?? 0, target: (flags.target as 'wasm' | 'c' | undefined) ?? null, labelOffset: (flags.labelOffset as number | undefined) ?? 0,
+    }, hooks.progress);
+    if (report.top1 === null) hooks.warn!('the data has no labels: accuracy is unknown');
+    return { json: report, text: evalText(report) };
+  });
+
+  verb('verify', ['<bundle>', 'bundle folder'], 'check that WebAssembly, C and the reference agree, layer by layer, bit for bit', {
+    'Data:': [
+      option('--data <data>', 'samples to run (default: the vectors recorded in the bundle)', text),
+      option('--samples <n>', 'the first n of them (default: all)', (f, t) => integer(f, t, 1)),
+      option('--reference <n>', 'on how many of them the slow reference runs too (default: 100)', (f, t) => integer(f, t, 0)),
+    ],
+  }, `Exits with 4 on a difference. C is compiled with $CC, cc, gcc or clang; without one it is skipped, and the report says so.
+
+Examples:
+  bitloom verify dist/net
+  bitloom verify dist/net --data images:test --reference 20`,
+  async (path, flags, hooks) => {
+    const report = await verifyBundle(path, { data: (flags.data as string | undefined) ?? null, reference: (flags.reference as number | undefined) ?? 100, limit: (flags.samples as number | undefined) ?? null }, hooks.progress);
+    report.skipped.forEach((s) => hooks.warn!(`not checked: ${s}`));
+    if (report.mismatches > 0) {
+      session.exitCode = 4;
+      const m = report.firstMismatch!;
+      log(formatDiagnostic({ code: 'E702', message: 'verification mismatch', node: m.node, found: `${m.backend} differs at byte ${m.index} of vector ${m.vector}`, expected: 'identical bits', remedy: 'report it, with the model' }));
+    }
+    return { json: report, text: verifyText(report) };
+  });
+
+  verb('inspect', ['<model-or-bundle>', 'ONNX file or bundle folder'], 'show operations, shapes, parameters, MACs; bits and kernels of a bundle', {
+    'Data:': [define()],
+  }, `Examples:
+  bitloom inspect net.onnx
+  bitloom inspect net.onnx --define height=224 --define width=224
+  bitloom inspect dist/net --json`,
+  async (path, flags) => {
+    const report = await inspect(path, Object.fromEntries((flags.define as [string, number][] | undefined) ?? []));
+    return { json: report, text: inspectText(report) };
+  });
+
+  verb('run', ['<bundle>', 'bundle folder'], 'run a bundle on numpy arrays', {
+    'Data:': [repeated('--input <file>', 'x.npy, NAME=x.npy for one of several inputs, or x.npz with arrays by input name; repeat for several').makeOptionMandatory()],
+    'Output:': [option('-o, --output <file>', 'y.npy, or y.npz with arrays by output name', text), targetOf()],
+  }, `Arrays are what the network takes (no preprocessing), of its shape, or several samples stacked in the first dimension.
+
+Examples:
+  bitloom run dist/net --input x.npy -o y.npy
+  bitloom run dist/net --input image=x.npy --input mask=m.npy --json`,
+  async (path, flags) => {
+    const output = (flags.output as string | undefined) ?? null;
+    session.output = output;
+    const outputs = await runBundle(path, await readInputs(path, flags.input as string[]), (flags.target as 'wasm' | 'c' | undefined) ?? null);
+    if (output !== null) await writeFileAtomic(output, arrayFile(output, outputs));
+    return {
+      json: { output, outputs: [...outputs].map(([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, data: output === null ? plainValues(t) : null })) },
+      text: output ?? runText(outputs),
+    };
+  });
+
+  return { program, session };
+}
+
+function arrayFile(path: string, outputs: ReadonlyMap<string, Tensor>): Uint8Array {
+  if (/\.npz$/i.test(path)) return writeNpz(outputs);
+  if (outputs.size !== 1) fail('E103', 'several outputs need an npz file', { node: path, found: [...outputs.keys()].join(', '), remedy: '-o FILE.npz' });
+  return writeNpy([...outputs.values()][0]);
+}
+
+const plainValues = (t: Tensor): (number | string)[] =>
+  Array.from(t.data as Iterable<number | bigint>, (v) => (typeof v === 'number' || Number.isSafeInteger(Number(v)) ? Number(v) : String(v)));
+
+const given = <T extends object>(o: T): Partial<T> => Object.fromEntries(Object.entries(o).filter(([, v]) => v !== undefined)) as Partial<T>;
+
+const preprocessingOf = (f: Flags): Preprocessing => given({ scale: f.scale, mean: f.mean, std: f.std, layout: f.layout, channels: f.channels, resize: f.resize }) as Preprocessing;
+
+type Preprocessing = NonNullable<CompileConfig['preprocessing']>;
+
+const CONFIG_FILE = 'bitloom.config.json';
+
+/** The configuration file with the flags over it. */
+async function configured(f: Flags): Promise<CompileConfig> {
+  const beside = join(process.cwd(), CONFIG_FILE);
+  const file = (f.config as string | undefined) ?? (existsSync(beside) ? beside : null);
+  const written: CompileConfig = file === null ? {} : await readConfig(file);
+  // One way to fix the bits replaces another.
+  const { budget: _, precision: __, assignment: ___, strategy, strategyOptions, ...rest } = written;
+  const base: CompileConfig = f.budget !== undefined ? { ...rest, strategy, strategyOptions } : f.precision !== undefined || f.assignment !== undefined ? rest : written;
+  const flags = given({
+    calib: f.calib, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
+    freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined,
+    seed: f.seed, target: f.target, assignment: f.assignment, cName: f.cName, output: f.output,
+  }) as CompileConfig;
+  return {
+    ...base,
+    ...flags,
+    define: { ...base.define, ...Object.fromEntries((f.define as [string, number][] | undefined) ?? []) },
+    preprocessing: { ...base.preprocessing, ...preprocessingOf(f) },
+    strategyOptions: { ...base.strategyOptions, ...Object.fromEntries(((f.strategyOption as [string, string][] | undefined) ?? []).map(([k, v]) => [k, literal(v)])) },
+    pin: [...(base.pin ?? []), ...((f.pin as string[] | undefined) ?? [])],
+  };
+}
+
+/** A number, true or false as such, anything else as a string. */
+function literal(text: string): unknown {
+  if (text === 'true' || text === 'false') return text === 'true';
+  return text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text;
+}

@@ -1,0 +1,120 @@
+/** Reports for people. */
+import type { BundleReport, BudgetUse, CompileReport, EvalReport, ModelReport, SearchReport, VerifyReport } from '@bitloom/compiler';
+import type { Tensor } from '@bitloom/tensor';
+
+/** Columns padded to their widest cell; columns of numbers to the right. */
+export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const cells = [head, ...rows].map((r) => r.map(String));
+  const width = head.map((_, c) => Math.max(...cells.map((r) => r[c].length)));
+  const right = head.map((_, c) => rows.length > 0 && rows.every((r) => typeof r[c] === 'number' || /^[\d.,-]+( ?[a-zA-Z%]+)?$/.test(r[c] as string)));
+  return cells.map((r) => r.map((t, c) => (right[c] ? t.padStart(width[c]) : t.padEnd(width[c]))).join('  ').trimEnd()).join('\n');
+}
+
+const UNITS = ['', 'k', 'M', 'G', 'T', 'P'];
+/** Four significant digits with a decimal prefix. */
+export function si(n: number, unit = ''): string {
+  let i = 0;
+  for (; Math.abs(n) >= 1000 && i < UNITS.length - 1; i++) n /= 1000;
+  const text = i === 0 ? String(n) : n.toPrecision(4);
+  return `${text} ${UNITS[i]}${unit}`.trim();
+}
+export const bytes = (n: number): string => si(n, 'B');
+const shape = (s: readonly number[]): string => (s.length === 0 ? 'scalar' : s.join('×'));
+const bits = (b: number): string => (b === 32 ? 'f32' : String(b));
+const fixed = (n: number | null, digits: number): string => (n === null || !Number.isFinite(n) ? '–' : n.toFixed(digits));
+const precise = (n: number | null): string => (n === null || !Number.isFinite(n) ? '–' : n.toPrecision(4));
+const lines = (pairs: readonly (readonly [string, string] | null)[]): string => {
+  const all = pairs.filter((p) => p !== null);
+  const width = Math.max(...all.map(([k]) => k.length));
+  return all.map(([k, v]) => `${k.padEnd(width)}  ${v}`).join('\n');
+};
+const budgetLine = (b: BudgetUse | null): readonly [string, string] | null => b && ['budget', `${b.text}: ${b.shown}, ${((100 * b.used) / b.limit).toFixed(1)} % of it`];
+const searchLine = (s: { strategy: string; objective: number | null; lowerBound: number | null; gap: number | null; seconds: number }): readonly [string, string] => [
+  'search',
+  `${s.strategy}, ${s.seconds.toFixed(1)} s${s.objective === null ? '' : `, predicted loss ${precise(s.objective)}, lower bound ${precise(s.lowerBound)}, gap ${s.gap === null ? '–' : `${(100 * s.gap).toFixed(2)} %`}`}`,
+];
+const averages = (b: { weights: number; activations: number }): readonly [string, string] => ['bits', `weights ${b.weights.toFixed(2)}, activations ${b.activations.toFixed(2)} (averages over parameters, over MACs)`];
+const warned = (warnings: readonly string[]): string => warnings.map((w) => `\nWARNING: ${w}`).join('');
+
+export function compileText(r: CompileReport): string {
+  return [
+    table(['layer', 'op', 'weights', 'activations', 'kernel', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, bits(l.weightBits), bits(l.activationBits), l.kernel, si(l.params), si(l.macs)])),
+    '',
+    lines([
+      averages(r.bits),
+      ['weights', `${bytes(r.bytes.weights)} (float ${bytes(r.float.weightBytes)}, ${r.float.weightBytes === 0 ? '–' : `${((100 * r.bytes.weights) / r.float.weightBytes).toFixed(1)} %`})`],
+      ['code', `${bytes(r.bytes.code)} (${r.targets[0]})`],
+      ['arena', bytes(r.bytes.arena)],
+      ['cost', `${si(r.cost.bops, 'BOPs')}`],
+      budgetLine(r.budget),
+      searchLine(r.search),
+      r.bundle === null ? ['bundle', 'not written: give -o FOLDER'] : ['bundle', `${r.bundle} (${r.targets.join(', ')})`],
+    ]) + warned(r.warnings),
+  ].join('\n');
+}
+
+export function searchText(r: SearchReport): string {
+  const front = r.pareto.map((p) => [si(Math.round(p.cost)), precise(p.loss), fixed(p.weightBits, 2), fixed(p.activationBits, 2), p.cost === r.budget?.used ? '← chosen' : '']);
+  return [
+    table(['layer', 'op', 'weights', 'activations', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, bits(l.weightBits), bits(l.activationBits), si(l.params), si(l.macs)])),
+    '',
+    `Pareto front${r.budget ? ` (cost in ${{ size: 'bytes', bops: 'BOPs', bits: 'weight bits' }[r.budget.kind]})` : ''}`,
+    table(['cost', 'loss', 'weights', 'activations', ''], thin(front)),
+    '',
+    lines([averages(r.bits), budgetLine(r.budget), searchLine(r), ['assignment', r.assignment ?? 'not written: give -o FILE']]) + warned(r.warnings),
+  ].join('\n');
+}
+
+const FRONT_ROWS = 24;
+/** At most {@link FRONT_ROWS} rows, evenly spread; the chosen one stays. */
+function thin<T extends readonly string[]>(rows: readonly T[]): T[] {
+  const step = Math.ceil(rows.length / FRONT_ROWS);
+  return rows.filter((r, i) => i % step === 0 || i === rows.length - 1 || r[r.length - 1] !== '');
+}
+
+export const evalText = (r: EvalReport): string => lines([['samples', String(r.samples)], ['top-1', r.top1 === null ? 'unknown (no labels)' : `${r.top1.toFixed(2)} %`], ['loss', r.loss === null ? 'unknown (no labels)' : `${fixed(r.loss, 4)} nats`]]);
+
+export function verifyText(r: VerifyReport): string {
+  const m = r.firstMismatch;
+  return lines([
+    ['compared', r.backends.join(' = ')],
+    ['vectors', String(r.vectors)],
+    ['layers', String(r.layers)],
+    ['mismatches', String(r.mismatches)],
+    m && ['first', `vector ${m.vector}, ${m.backend}, ${m.layer === null ? 'output' : `layer ${m.layer}`} ${m.node}, byte ${m.index}`],
+    ...r.skipped.map((s) => ['skipped', s] as const),
+  ]);
+}
+
+const port = (p: { name: string; dtype: string; shape: readonly number[]; scale?: number | null; zeroPoint?: number | null }): string =>
+  `${p.name}: ${p.dtype} ${shape(p.shape)}${p.scale == null ? '' : ` (scale ${precise(p.scale)}, zero point ${p.zeroPoint})`}`;
+
+export function inspectText(r: ModelReport | BundleReport): string {
+  if (r.kind === 'model') {
+    return [
+      lines([
+        ['model', `${r.name} (opset ${r.opset})`], ['sha256', r.sha256], ...r.inputs.map((p) => ['input', port(p)] as const), ...r.outputs.map((p) => ['output', port(p)] as const),
+        ['parameters', `${si(r.parameters)} (${bytes(4 * r.parameters)} as f32)`], ['MACs', si(r.macs)], ['ops', Object.entries(r.ops).map(([op, n]) => `${n} ${op}`).join(', ')],
+      ]),
+      '',
+      table(['layer', 'op', 'input', 'weights', 'output', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, shape(l.input), shape(l.weights), shape(l.output), si(l.params), si(l.macs)])),
+    ].join('\n');
+  }
+  return [
+    lines([
+      ['bundle', `${r.name} (${r.generator.name} ${r.generator.version})`], ['model', r.model.sha256], ['targets', r.targets.join(', ')],
+      ...r.inputs.map((p) => ['input', port(p)] as const), ...r.outputs.map((p) => ['output', port(p)] as const),
+      averages(r.bits), ['weights', `${bytes(r.bytes.weights)} (float ${bytes(r.bytes.floatWeights)})`], ['code', bytes(r.bytes.code)], ['arena', bytes(r.bytes.arena)], ['cost', si(r.cost.bops, 'BOPs')],
+      ['search', r.search.strategy], ['calibration', r.calibration ? `${r.calibration.method}, ${r.calibration.samples} samples of ${r.calibration.data === 'synthetic' ? 'random numbers: accuracy unknown' : 'data'}` : 'none'],
+      ['preprocessing', JSON.stringify(r.preprocessing)],
+    ]),
+    '',
+    table(['layer', 'op', 'weights', 'activations', 'kernel', 'bytes', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, bits(l.weightBits), bits(l.activationBits), [...new Set(Object.values(l.kernel))].join('/'), bytes(l.bytes), si(l.params), si(l.macs)])),
+    '',
+    table(['file', 'bytes'], Object.entries(r.files)),
+  ].join('\n');
+}
+
+const VALUES = 10;
+export const runText = (outputs: ReadonlyMap<string, Tensor>): string =>
+  [...outputs].map(([name, t]) => `${name}: ${t.dtype} ${shape(t.shape)}\n  ${Array.from(t.data.subarray(0, VALUES), String).join(', ')}${t.data.length > VALUES ? ', …' : ''}`).join('\n');
