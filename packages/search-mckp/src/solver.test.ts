@@ -60,24 +60,32 @@ const closeTo = (actual: number, expected: number, scale = 1): void =>
 /** Few distinct small values, so that ties, zero costs, equal losses and dominated items abound. */
 const whole = fc.record({ cost: fc.integer({ min: 0, max: 12 }), loss: fc.integer({ min: -3, max: 12 }) });
 const real = fc.record({ cost: fc.integer({ min: 0, max: 2 ** 50 }), loss: fc.double({ min: -1, max: 1e3, noNaN: true }) });
+const coarse = fc.record({ cost: fc.integer({ min: 0, max: 9 }), loss: fc.integer({ min: 0, max: 3 }) });
+/** Losses over 16 decades, as at 1 to 8 bits. */
+const wide = fc.record({ cost: fc.integer({ min: 0, max: 1000 }), loss: fc.double({ min: -8, max: 8, noNaN: true }).map((e) => 10 ** e) });
 const problems = (item: fc.Arbitrary<MckpItem>): fc.Arbitrary<MckpProblem> =>
   fc
-    .record({ classes: fc.array(fc.array(item, { minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 6 }), at: fc.double({ min: 0, max: 1, noNaN: true }) })
+    .record({
+      classes: fc.array(fc.array(item, { minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 6 }),
+      at: fc.double({ min: 0, max: 1, noNaN: true }),
+    })
     .map(({ classes, at }) => {
       const sum = (pick: (...n: number[]) => number): number => classes.reduce((s, c) => s + pick(...c.map((i) => i.cost)), 0);
       return { classes, capacity: sum(Math.min) + Math.floor(at * (sum(Math.max) - sum(Math.min))) };
     });
 
-function random(seed: number, classes: number, size: number, item: (uniform: () => number, cls: number, n: number) => MckpItem): MckpItem[][] {
+type Draw = (uniform: () => number, cls: number, n: number) => MckpItem;
+
+function random(seed: number, classes: number, size: number, item: Draw): MckpItem[][] {
   const rng = new Rng(seed);
   const uniform = (): number => rng.u32() / 2 ** 32;
   return Array.from({ length: classes }, (_, c) => Array.from({ length: size }, (_, n) => item(uniform, c, n)));
 }
 
 describe('exact solver', () => {
-  it('equals brute force, cost included, on whole losses with many ties', () => {
+  it.each([whole, coarse])('equals brute force, cost included, on whole losses with many ties (%#)', (item) => {
     fc.assert(
-      fc.property(problems(whole), (problem) => {
+      fc.property(problems(item), (problem) => {
         const s = solveExact(problem);
         expectConsistent(problem, s);
         expect(s.optimal).toBe(true);
@@ -96,6 +104,18 @@ describe('exact solver', () => {
         closeTo(s.loss, bruteForce(problem)?.loss ?? NaN);
       }),
       { seed: 2, numRuns: 400 },
+    );
+  });
+
+  it('keeps its precision where losses span 16 decades', () => {
+    fc.assert(
+      fc.property(problems(wide), (problem) => {
+        const s = solveExact(problem);
+        expect(s.optimal).toBe(true);
+        const least = bruteForce(problem)?.loss ?? NaN;
+        expect(Math.abs(s.loss - least)).toBeLessThanOrEqual(1e-12 * least);
+      }),
+      { seed: 8, numRuns: 300 },
     );
   });
 
@@ -122,6 +142,18 @@ describe('exact solver', () => {
       expect(s.optimal).toBe(true);
       expect(s.loss).toBe(best[capacity]);
     }
+  });
+
+  it('proves an optimum that meets the bound among tied states beyond the limit', () => {
+    const classes = random(10, 100, 20, (u) => {
+      const cost = 2 * Math.floor(u() * 500_000);
+      return { cost, loss: 1_000_000 - cost };
+    });
+    const capacity = 30_000_001;
+    const s = solveExact({ classes, capacity }, { maxStates: 512 });
+    expectConsistent({ classes, capacity }, s);
+    expect(s).toMatchObject({ cost: 30_000_000, loss: 70_000_000, lowerBound: 70_000_000, optimal: true });
+    expect(solveGreedy({ classes, capacity }).loss).toBeGreaterThan(s.loss);
   });
 
   it('solves 300 classes × 64 weight × activation pairs to optimality', () => {
@@ -162,6 +194,12 @@ describe('exact solver', () => {
     expect(proven[4]).toBe(4);
   });
 
+  it('prefers the lower cost among equal losses', () => {
+    const problem = { classes: [items([6, 0], [0, 1]), items([3, 5], [7, 4], [11, 2])], capacity: 10 };
+    expect(solveGreedy(problem)).toMatchObject({ choice: [0, 0], cost: 9, loss: 5 });
+    expect(solveExact(problem)).toMatchObject({ choice: [1, 1], cost: 7, loss: 5 });
+  });
+
   it('is deterministic and leaves its input alone', () => {
     const classes = random(8, 40, 8, (u) => ({ cost: Math.floor(u() * 9), loss: Math.floor(u() * 9) }));
     const problem = { classes, capacity: 100 };
@@ -195,14 +233,13 @@ describe('greedy', () => {
   });
 
   it('retires a class whose step does not fit and goes on with the others', () => {
-    // Slopes 10, 9, 1: the first takes 2 of 4 units, the second (3 units) does not fit, the third does.
-    const classes = [items([0, 20], [2, 0]), items([0, 27], [3, 0]), items([0, 2], [2, 0])];
-    const s = solveGreedy({ classes, capacity: 4 });
-    expect(s.choice).toEqual([1, 0, 1]);
-    expect(s.lowerBound).toBe(27 - 9 * 2 + 2); // two thirds of the second step, none of the third
-    expect(s.optimal).toBe(false);
-    expect(s.gap).toBe((27 - 11) / 27);
-    expect(solveExact({ classes, capacity: 4 })).toMatchObject({ choice: [0, 1, 0], loss: 22, lowerBound: 11, gap: 0, optimal: true });
+    // By slope 10, 9, 3, 2.5, 2. Of 6 units the first takes 2, the second (5 units) does not fit, the next two do.
+    const classes = [items([0, 20], [2, 0]), items([0, 45], [5, 0]), items([0, 6], [2, 0]), items([0, 5], [2, 0]), items([0, 8], [4, 0])];
+    const s = solveGreedy({ classes, capacity: 6 });
+    expect(s.choice).toEqual([1, 0, 1, 1, 0]);
+    expect(s).toMatchObject({ cost: 6, loss: 53, lowerBound: 64 - 9 * 4, optimal: false, gap: 25 / 53 }); // four fifths of the second
+    const exact = { choice: [0, 1, 0, 0, 0], cost: 5, loss: 39, lowerBound: 28, gap: 0, optimal: true };
+    expect(solveExact({ classes, capacity: 6 })).toEqual(exact);
   });
 
   it('ends with single swaps to items off the hull', () => {
@@ -217,8 +254,9 @@ describe('filters', () => {
     expect(dominanceFilter(items([3, 1], [1, 5], [3, 1], [2, 5], [2, 3], [9, 1], [1, 7]))).toEqual([1, 4, 0]);
     fc.assert(
       fc.property(fc.array(whole, { minLength: 1, maxLength: 12 }), (list) => {
-        const beaten = (i: number): boolean =>
-          list.some((o, j) => j !== i && o.cost <= list[i].cost && o.loss <= list[i].loss && (o.cost < list[i].cost || o.loss < list[i].loss || j < i));
+        const beats = (a: MckpItem, b: MckpItem): boolean => a.cost <= b.cost && a.loss <= b.loss && (a.cost < b.cost || a.loss < b.loss);
+        const same = (a: MckpItem, b: MckpItem): boolean => a.cost === b.cost && a.loss === b.loss;
+        const beaten = (i: number): boolean => list.some((o, j) => beats(o, list[i]) || (j < i && same(o, list[i])));
         const kept = dominanceFilter(list);
         expect([...kept].sort((a, b) => a - b)).toEqual(list.map((_, i) => i).filter((i) => !beaten(i)));
         expect(kept).toEqual([...kept].sort((a, b) => list[a].cost - list[b].cost));
@@ -265,6 +303,8 @@ describe('filters', () => {
       }),
       { seed: 7, numRuns: 300 },
     );
+    const bounds = (...classes: MckpItem[][]): number[] => [4, 5, 6].map((capacity) => lpLowerBound({ classes, capacity }));
+    expect(bounds(items([0, 8], [8, 0]), items([0, 2], [2, 1]))).toEqual([6, 6, 4]);
   });
 });
 
@@ -287,7 +327,8 @@ describe('Pareto front', () => {
   });
 
   it('is one point where nothing is to choose', () => {
-    expect(paretoFront({ classes: [items([4, 1]), items([2, 1], [3, 1])], capacity: 0 })).toMatchObject([{ choice: [0, 0], cost: 6, loss: 2 }]);
+    const classes = [items([4, 1]), items([2, 1], [3, 1])];
+    expect(paretoFront({ classes, capacity: 0 })).toMatchObject([{ choice: [0, 0], cost: 6, loss: 2 }]);
   });
 });
 
@@ -304,8 +345,9 @@ describe('errors', () => {
   });
 
   it('refuses empty classes, numbers that are not finite, and sums beyond exact integers', () => {
-    expect(diagnosticOf(() => solveExact({ classes: [items([1, 1]), []], capacity: 9 }))).toMatchObject({ code: 'E501', found: 'class 1 is empty' });
-    for (const bad of [[NaN, 1], [Infinity, 1], [1.5, 1], [2 ** 53, 1], [1, NaN], [1, -Infinity]] as [number, number][]) {
+    const empty = { classes: [items([1, 1]), []], capacity: 9 };
+    expect(diagnosticOf(() => solveExact(empty))).toMatchObject({ code: 'E501', found: 'class 1 is empty' });
+    for (const bad of [[NaN, 1], [Infinity, 1], [1.5, 1], [-1, 1], [2 ** 53, 1], [1, NaN], [1, -Infinity]] as [number, number][]) {
       for (const run of [solveExact, solveGreedy, lpLowerBound, smallestFeasible, paretoFront]) {
         expect(diagnosticOf(() => run({ classes: [items([0, 0], bad)], capacity: 9 })).code).toBe('E901');
       }

@@ -13,7 +13,7 @@
 import { fail } from '@bitloom/diagnostics';
 
 export interface MckpItem {
-  /** In budget units, say bits or BOPs: an integer. */
+  /** In budget units, say bits or BOPs: a whole number ≥ 0. */
   readonly cost: number;
   /** Predicted perturbation Ω; may be fractional or negative. */
   readonly loss: number;
@@ -92,17 +92,18 @@ const slopeOf = (a: MckpItem, b: MckpItem): number => (a.loss - b.loss) / (b.cos
 
 function check(items: readonly MckpItem[]): void {
   items.forEach(({ cost, loss }, i) => {
-    if (Number.isSafeInteger(cost) && Number.isFinite(loss)) return;
-    fail('E901', 'knapsack item has a cost that is not an integer, or a loss that is not finite', {
+    if (Number.isSafeInteger(cost) && cost >= 0 && Number.isFinite(loss)) return;
+    fail('E901', 'knapsack item has a cost that is not a whole number, or a loss that is not finite', {
       found: `item ${i}: cost ${cost}, loss ${loss}`,
-      expected: 'integer cost of magnitude below 2^53, finite loss',
+      expected: 'whole cost from 0 to 2^53 − 1, finite loss',
     });
   });
 }
 
 /**
  * Indices of the items that no other beats in both cost and loss (Proposition 1), ascending cost and descending loss; of
- * equal items the first. An optimum over all items has the loss of an optimum over these. E901 for non-finite items.
+ * equal items the first. An optimum over all items has the loss of an optimum over these. E901 for costs that are not
+ * whole or losses that are not finite.
  */
 export function dominanceFilter(items: readonly MckpItem[]): number[] {
   check(items);
@@ -118,11 +119,16 @@ export function dominanceFilter(items: readonly MckpItem[]): number[] {
 
 /**
  * Indices of the vertices of the lower convex hull of the non-dominated (cost, loss) points, ascending cost: the items an
- * LP solution can use. Points inside an edge are left out. E901 for non-finite items.
+ * LP solution can use. Points inside an edge are left out. E901 as {@link dominanceFilter}.
  */
 export function convexHull(items: readonly MckpItem[]): number[] {
+  return hullOf(items, dominanceFilter(items));
+}
+
+/** `sorted`: indices in order of rising cost and falling loss. */
+function hullOf(items: readonly MckpItem[], sorted: readonly number[]): number[] {
   const hull: number[] = [];
-  for (const i of dominanceFilter(items)) {
+  for (const i of sorted) {
     while (hull.length > 1) {
       const [a, b] = hull.slice(-2);
       if (slopeOf(items[a], items[b]) > slopeOf(items[b], items[i])) break;
@@ -133,27 +139,29 @@ export function convexHull(items: readonly MckpItem[]): number[] {
   return hull;
 }
 
-const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
-
-function hullSteps(items: readonly MckpItem[], cls: number): Step[] {
-  const hull = convexHull(items);
+function hullSteps(items: readonly MckpItem[], sorted: readonly number[], cls: number): Step[] {
+  const hull = hullOf(items, sorted);
   return hull.slice(1).map((to, n) => {
     const [a, b] = [items[hull[n]], items[to]];
     return { cls, to, cost: b.cost - a.cost, loss: b.loss - a.loss, slope: slopeOf(a, b) };
   });
 }
 
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
 /** Steepest first. Within a class slopes fall strictly, so this keeps each class's steps in order. */
 const bySlope = (a: Step, b: Step): number => b.slope - a.slope || a.cost - b.cost || a.cls - b.cls;
 
 function prepare(classes: MckpProblem['classes']): Prepared {
   const kept = classes.map((items, c) => {
-    if (items.length === 0) fail('E501', 'a class of the knapsack has no items', { found: `class ${c} is empty`, expected: 'at least one item' });
+    if (items.length === 0) {
+      fail('E501', 'a class of the knapsack has no items', { found: `class ${c} is empty`, expected: 'at least one item' });
+    }
     return dominanceFilter(items);
   });
   const sum = (pick: (items: readonly MckpItem[], kept: readonly number[]) => number): number =>
     classes.reduce((total, items, c) => total + pick(items, kept[c]), 0);
-  const magnitude = sum((items) => items.reduce((m, i) => Math.max(m, Math.abs(i.cost)), 0));
+  const magnitude = sum((items) => items.reduce((m, i) => Math.max(m, i.cost), 0));
   const losses = sum((items) => items.reduce((m, i) => Math.max(m, Math.abs(i.loss)), 0));
   if (magnitude > Number.MAX_SAFE_INTEGER || !Number.isFinite(2 * losses)) {
     fail('E901', 'knapsack sums leave the range of exact arithmetic', {
@@ -165,7 +173,7 @@ function prepare(classes: MckpProblem['classes']): Prepared {
   return {
     classes,
     kept,
-    steps: classes.flatMap((items, c) => hullSteps(items, c)).sort(bySlope),
+    steps: classes.flatMap((items, c) => hullSteps(items, kept[c], c)).sort(bySlope),
     minCost: sum((items, k) => items[k[0]].cost),
     maxCost: sum((items, k) => items[k[k.length - 1]].cost),
     unit: classes.reduce((unit, items, c) => kept[c].reduce((u, i) => gcd(items[i].cost - items[kept[c][0]].cost, u), unit), 0),
@@ -208,7 +216,7 @@ function solution(p: Prepared, choice: readonly number[], bound: number, proven:
   const lowerBound = Math.min(bound, loss);
   const magnitude = choice.reduce((m, i, c) => m + Math.abs(p.classes[c][i].loss), 0);
   const optimal = proven || loss - lowerBound <= ROUNDING * magnitude;
-  return { choice, cost, loss, lowerBound, gap: optimal ? 0 : (loss - lowerBound) / Math.max(Math.abs(loss), Number.MIN_VALUE), optimal };
+  return { choice, cost, loss, lowerBound, gap: optimal ? 0 : (loss - lowerBound) / Math.max(Math.abs(loss), 1e-300), optimal };
 }
 
 /** The summed cost of the cheapest item of every class. E501 for an empty class. */
@@ -286,7 +294,7 @@ export function solveExact(problem: MckpProblem, options: ExactOptions = {}): Mc
   return exact(p, problem.capacity, Math.max(2, Math.floor(options.maxStates ?? MAX_STATES)));
 }
 
-function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
+function exact(p: Prepared, limit: number, stateLimit: number): MckpSolution {
   const lp = relax(p, limit);
   const greedy = greedyChoice(p, lp);
   const relative = (c: number, i: number): MckpItem => {
@@ -320,10 +328,12 @@ function exact(p: Prepared, limit: number, maxStates: number): MckpSolution {
   open.sort((a, b) => span(b) - span(a) || a.cls - b.cls);
 
   // Hull steps up to the LP solution (`below`), and beyond it; `cls` counts in `open`, `to` in its items.
-  const at = (o: Open): number => o.items.indexOf(lp.base[o.cls]);
-  const below = open.flatMap((o, n) => hullSteps(o.rel.slice(0, at(o) + 1), n)).sort(bySlope);
-  const above = open.flatMap((o, n) => hullSteps(o.rel.slice(at(o)), n).map((s) => ({ ...s, to: s.to + at(o) }))).sort(bySlope);
+  const steps = (side: (item: MckpItem) => boolean): Step[] =>
+    open.flatMap(({ rel }, n) => hullSteps(rel, rel.map((_, i) => i).filter((i) => side(rel[i])), n)).sort(bySlope);
+  const below = steps((i) => i.cost <= 0);
+  const above = steps((i) => i.cost >= 0);
 
+  const maxStates = Math.min(stateLimit, 1 + open.reduce((all, o) => all * o.items.length, 1));
   let count = 1;
   let cost = new Float64Array(maxStates);
   let loss = new Float64Array(maxStates);
