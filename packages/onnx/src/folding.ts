@@ -1,12 +1,12 @@
 import { fail } from '@bitloom/diagnostics';
-import { type AddOptions, type Graph, GraphBuilder, type Node, type Value, type ValueId } from '@bitloom/ir';
+import { type AddOptions, type Graph, GraphBuilder, IdPool, type Node, type Value, type ValueId } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { getOp, opTable } from '@bitloom/ops';
 import { type Tensor, elementCount } from '@bitloom/tensor';
 
 /** Results above this many elements are left to run time unless they are no larger than what they are computed from. */
 const MAX_FOLDED = 2 ** 22;
-const MAX_NODES = 2 ** 20;
+const MAX_NODES = 2 ** 18;
 /** Bytes of all constants together: bounds what folding can make of a small file. */
 const MAX_CONSTANT_BYTES = 2 ** 31;
 /** Products computed to fold one node. */
@@ -26,6 +26,14 @@ export interface Quantized {
   readonly zeroPoint: number;
   readonly bits: number;
   readonly signed: boolean;
+}
+
+/** Weight parameters with one scale per index of axis 0, the only form that weights have; null where the scales lie along another axis. */
+function perRow(p: QuantParams, shape: readonly number[]): QuantParams | null {
+  if (p.scheme.axis === 0) return p;
+  const rows = shape[0] ?? 0;
+  if (p.scheme.axis !== null || rows === 0) return null;
+  return { scheme: { ...p.scheme, axis: 0 }, scale: new Float32Array(rows).fill(p.scale[0]), zeroPoint: new Int32Array(rows) };
 }
 
 /** Graph builder of the importer: what depends on constants only becomes a constant at once. */
@@ -112,23 +120,13 @@ export class FoldingBuilder extends GraphBuilder {
     }).reverse();
     for (const n of nodes) for (const o of n.outputs) live.add(o);
 
-    const ids = new Map<ValueId, ValueId>();
-    const used = new Set<ValueId>();
-    const values = new Map<ValueId, Value>();
-    const rename = (old: ValueId): void => {
-      const value = full.values.get(old)!;
-      const name = named.get(old) ?? value.name;
-      const base = name.replace(/[^A-Za-z0-9_.$-]/g, '_') || 'v';
-      let id = base;
-      for (let i = 1; used.has(id); i++) id = `${base}.${i}`;
-      used.add(id);
-      ids.set(old, id);
-      values.set(id, { ...value, id, name });
-    };
-    // Names of the model come first, so that they are not taken by intermediates.
-    const order = [...full.values.keys()].filter((id) => live.has(id));
-    const interfaceFirst = new Set([...full.inputs, ...results, ...order.filter((id) => named.has(id)), ...order]);
-    for (const id of interfaceFirst) rename(id);
+    // Names of the model come first, so that intermediates do not take them.
+    const order = [...full.values.values()].filter((v) => live.has(v.id));
+    const nameOf = (id: ValueId): string => named.get(id) ?? full.values.get(id)!.name;
+    const pool = new IdPool();
+    const first = new Set([...full.inputs, ...results, ...order.map((v) => v.id).filter((id) => named.has(id)), ...order.map((v) => v.id)]);
+    const ids = new Map([...first].map((id) => [id, pool.fresh(nameOf(id))]));
+    const values = new Map(order.map((v): [ValueId, Value] => [ids.get(v.id)!, { ...v, id: ids.get(v.id)!, name: nameOf(v.id) }]));
     const to = (list: readonly ValueId[]): ValueId[] => list.map((i) => ids.get(i)!);
     return {
       graph: {
@@ -139,7 +137,10 @@ export class FoldingBuilder extends GraphBuilder {
         inputs: to(full.inputs),
         outputs: to(results),
       },
-      annotations: new Map([...this.annotations].filter(([id]) => live.has(id)).map(([id, p]) => [ids.get(id)!, p])),
+      annotations: new Map([...this.annotations].filter(([id]) => live.has(id)).flatMap(([id, p]) => {
+        const legal = p.scheme.signed ? perRow(p, this.shapeOf(id)) : p;
+        return legal ? [[ids.get(id)!, legal] as const] : [];
+      })),
     };
   }
 }

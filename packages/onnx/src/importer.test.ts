@@ -290,8 +290,8 @@ describe('quantisation', () => {
     expect(centred.annotations.get('x')?.zeroPoint[0]).toBe(131);
     expect(ops(centred.graph)).toEqual(['neg']);
     const low = load({ nodes: pair, initializers: [scale, proto('z', tensorOf('u8', [], [0]))] });
-    expect(ops(low.graph)).toEqual(['relu', 'neg']);
-    expect(toNumbers(run(low.graph, { x: f32([1, 4], [-1, 1, 2, 3]) }).y).map((v) => v + 0)).toEqual([0, -1, -2, -3]);
+    expect(ops(low.graph)).toEqual(['clip', 'neg']);
+    expect(toNumbers(run(low.graph, { x: f32([1, 4], [-1, 1, 2, 300]) }).y).map((v) => v + 0)).toEqual([0, -1, -2, -127.5]);
   });
 
   it('computes a lone QuantizeLinear exactly', () => {
@@ -309,6 +309,12 @@ describe('quantisation', () => {
     const linear = graph.nodes.find((n) => n.op === 'linear')!;
     expect(annotations.get(linear.inputs[1])).toEqual({ scheme: { bits: 8, signed: true, axis: 0 }, scale: Float32Array.of(0.5, 0.25), zeroPoint: new Int32Array(2) });
     expect(toNumbers(run(graph, { x: f32([1, 4], [1, 1, 1, 1]) }).y)).toEqual([8, -5]);
+
+    const one = load({ nodes: [node('DequantizeLinear', ['w', 'ws', 'wz'], ['wf']), node('Gemm', ['x', 'wf'], ['y'], { transB: 1 })], initializers: [
+      proto('w', tensorOf('u8', [2, 4], [129, 128, 127, 130, 128, 128, 128, 0])), proto('ws', tensorOf('f32', [], [0.5])), proto('wz', tensorOf('u8', [], [128])),
+    ] });
+    expect([...one.annotations.values()]).toEqual([{ scheme: { bits: 8, signed: true, axis: 0 }, scale: Float32Array.of(0.5, 0.5), zeroPoint: new Int32Array(2) }]);
+    expect(toNumbers(run(one.graph, { x: f32([1, 4], [1, 1, 1, 1]) }).y)).toEqual([1, -64]);
   });
 });
 

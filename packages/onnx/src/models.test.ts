@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { evaluateGraph } from '@bitloom/ops';
+import { verifyGraph } from '@bitloom/ir';
+import { evaluateGraph, opTable } from '@bitloom/ops';
 import { type Tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { type ImportOptions, readOnnx } from './importer.js';
@@ -31,6 +32,7 @@ describe.skipIf(!there)(`models of the data folder${there ? '' : ` (skipped: no 
   it.each(there ? readdirSync(folder).filter((f) => f.endsWith('.onnx')) : [])('imports %s', async (file) => {
     const { graph, opset } = await readOnnx(`${folder}/${file}`, OPTIONS[file]);
     expect(opset).toBeGreaterThanOrEqual(7);
+    verifyGraph(graph, opTable);
     expect(graph.nodes.every((n) => n.origin !== '')).toBe(true);
     // Everything that only depends on shapes and constants is folded.
     const made = new Set(graph.nodes.filter((n) => n.op !== 'const').flatMap((n) => n.outputs));

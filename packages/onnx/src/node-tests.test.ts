@@ -1,8 +1,9 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { BitloomError, formatDiagnostic } from '@bitloom/diagnostics';
-import { evaluateGraph } from '@bitloom/ops';
-import { type Tensor, getAt, sameShape } from '@bitloom/tensor';
+import { verifyGraph } from '@bitloom/ir';
+import { evaluateGraph, opTable } from '@bitloom/ops';
+import { Rng, type Tensor, getAt, sameShape } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { type NodeCase, importNodeCase, loadNodeCases } from './node-tests.js';
 
@@ -26,6 +27,7 @@ function outcome(c: NodeCase): string {
   if (c.unreadable !== null) return `unreadable: ${c.unreadable}`;
   try {
     const { graph } = importNodeCase(c);
+    verifyGraph(graph, opTable);
     const results = evaluateGraph(graph, c.inputs);
     for (const id of graph.outputs) {
       const { name } = graph.values.get(id)!;
@@ -49,4 +51,18 @@ describe.skipIf(!existsSync(dir))(`ONNX node tests on the evaluator${existsSync(
     expect([...outcomes].filter(([, o]) => /^(crash|wrong)/.test(o))).toEqual([]);
     expect(summary.pass).toBeGreaterThanOrEqual(1530);
   }, 300_000);
+
+  it('end in a coded error, or a graph, when their files are damaged', () => {
+    const rng = new Rng(1);
+    for (const c of loadNodeCases(dir)) {
+      const model = Uint8Array.from(c.model);
+      for (let k = 0; k <= rng.int(3); k++) model[rng.int(model.length)] ^= 1 << rng.int(8);
+      try {
+        importNodeCase({ ...c, model });
+      } catch (error) {
+        expect(error, c.name).toBeInstanceOf(BitloomError);
+        expect((error as BitloomError).code, c.name).toMatch(/^E2/);
+      }
+    }
+  });
 });

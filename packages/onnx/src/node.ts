@@ -90,6 +90,19 @@ export class OnnxNode {
     return t && toNumbers(t);
   }
 
+  /** Constant input `i` as numbers. @throws E207 when the node leaves it out. */
+  list(i: number, what: string): number[] {
+    this.x(i);
+    return this.ints(i, what)!;
+  }
+
+  /** The one element of constant input `i`; `absent` when the node leaves it out. @throws E204 for another count, E207 as {@link x}. */
+  number(i: number, what: string, absent?: number): number {
+    if (absent !== undefined && this.optional(i) === null) return absent;
+    const values = this.list(i, what);
+    return values.length === 1 ? values[0] : this.mismatch(`${values.length} elements in ${what}`, 'one');
+  }
+
   /** Attribute in old opsets, constant input `i` in new ones. */
   intsFrom(attribute: string, i: number): number[] | null {
     return this.attrs.ints(attribute, null) ?? this.ints(i, attribute);
@@ -98,7 +111,7 @@ export class OnnxNode {
   /** Axis in [0, rank). @throws E204 out of range. */
   axis(axis: number, rank: number): number {
     const a = axis < 0 ? axis + rank : axis;
-    if (!Number.isInteger(axis) || a < 0 || a >= Math.max(rank, 1)) {
+    if (!Number.isInteger(axis) || a < 0 || a >= rank) {
       fail('E204', `axis of ${this.opType} is out of range`, { node: this.name, found: String(axis), expected: `an axis of a rank-${rank} tensor` });
     }
     return a;
@@ -133,6 +146,8 @@ export class OnnxNode {
 
   /** Rank-0 constant of `x`'s element type. */
   like(x: ValueId, value: number): ValueId {
+    const { dtype } = this.b.typeOf(x);
+    if (!Number.isFinite(value) && !isFloat(dtype)) this.unsupported(`${dtype} operands`);
     return compose.scalarLike(this.b, x, value);
   }
 
@@ -146,10 +161,5 @@ export class OnnxNode {
 
   transpose(x: ValueId, perm: readonly number[]): ValueId {
     return compose.transpose(this.b, x, perm);
-  }
-
-  /** Fails unless input `i` is floating point. */
-  requireFloat(i: number): void {
-    if (!isFloat(this.dtype(i))) this.unsupported(`${this.dtype(i)} operands`);
   }
 }

@@ -3,7 +3,7 @@ import type { OnnxImporter } from '../node.js';
 
 /** Base coordinates in [−1, 1], homogeneous, times θᵀ: grid [N, (D,) H, W, 2 or 3]. */
 export const AffineGrid: OnnxImporter = (n) => {
-  const [, , ...spatial] = n.ints(1, 'size')!;
+  const [, , ...spatial] = n.list(1, 'size');
   const rank = spatial.length;
   const corners = n.attrs.bool('align_corners', false);
   const points = spatial.reduce((p, d) => p * d, 1);

@@ -4,7 +4,7 @@ import type { OnnxImporter } from '../node.js';
 /** Crops or pads with zeros around the middle; an odd element goes to the end. */
 export const CenterCropPad: OnnxImporter = (n) => {
   const shape = n.shape(0);
-  const target = n.ints(1, 'shape')!;
+  const target = n.list(1, 'shape');
   const axes = (n.attrs.ints('axes', null) ?? shape.map((_, i) => i)).map((a) => n.axis(a, shape.length));
   if (axes.length !== target.length) n.mismatch(`${target.length} sizes`, `${axes.length}`);
   let x = n.x(0);

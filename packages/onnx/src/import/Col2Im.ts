@@ -2,8 +2,8 @@ import type { OnnxImporter } from '../node.js';
 
 /** Sums columns back into an image: a transposed convolution, grouped by channel, whose weights are one at one kernel place each. */
 export const Col2Im: OnnxImporter = (n) => {
-  const image = n.ints(1, 'image_shape')!;
-  const kernel = n.ints(2, 'block_shape')!;
+  const image = n.list(1, 'image_shape');
+  const kernel = n.list(2, 'block_shape');
   const rank = image.length;
   const strides = n.attrs.ints('strides', null) ?? image.map(() => 1);
   const dilations = n.attrs.ints('dilations', null) ?? image.map(() => 1);

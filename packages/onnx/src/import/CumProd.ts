@@ -7,7 +7,7 @@ const MAX_STEPS = 512;
 /** Running product along an axis, unrolled. */
 export const CumProd: OnnxImporter = (n) => {
   const { b } = n;
-  const axis = n.axis(n.ints(1, 'axis')![0], n.rank(0));
+  const axis = n.axis(n.number(1, 'axis'), n.rank(0));
   const size = n.shape(0)[axis];
   if (size > MAX_STEPS) n.unsupported(`${size} steps, more than ${MAX_STEPS}`);
   const reverse = n.attrs.bool('reverse', false);

@@ -1,4 +1,5 @@
 import { compose } from '@bitloom/ops';
+import { isFloat } from '@bitloom/tensor';
 import type { OnnxImporter } from '../node.js';
 
 /** alpha·A'·B' + beta·C. A constant B becomes the weight of `linear`, and a C of one row its bias. */
@@ -7,6 +8,7 @@ export const Gemm: OnnxImporter = (n) => {
   if (n.rank(0) !== 2 || n.rank(1) !== 2) n.mismatch(`ranks ${n.rank(0)} and ${n.rank(1)}`, 'matrices');
   const alpha = n.attrs.float('alpha', 1);
   const beta = n.attrs.float('beta', 1);
+  if (!isFloat(n.dtype(0)) && !(Number.isInteger(alpha) && Number.isInteger(beta))) n.unsupported('fractions of integers');
   const a = n.attrs.bool('transA', false) ? n.transpose(n.x(0), [1, 0]) : n.x(0);
   const transB = n.attrs.bool('transB', false);
   const given = n.optional(2);

@@ -3,7 +3,7 @@ import type { OnnxImporter } from '../node.js';
 
 /** values[1] where the index (negative counts from `depth`) equals the position along the new axis, else values[0]. */
 export const OneHot: OnnxImporter = (n) => {
-  const depth = n.ints(1, 'depth')![0];
+  const depth = n.number(1, 'depth');
   const rank = n.rank(0);
   const axis = n.axis(n.attrs.int('axis', -1), rank + 1);
   const idx = n.cast(n.x(0), 'i64');

@@ -1,12 +1,11 @@
-import { getAt } from '@bitloom/tensor';
 import type { OnnxImporter } from '../node.js';
 
 /** Attributes before opset 11, inputs after; `axes` from 18. Negative amounts crop, before anything is padded. */
 export const Pad: OnnxImporter = (n) => {
   const shape = n.shape(0);
   const rank = shape.length;
-  const given = n.opset < 11 ? n.attrs.ints('pads', []) : n.ints(1, 'pads')!;
-  const value = n.opset < 11 ? n.attrs.float('value', 0) : (n.optional(2) === null ? 0 : getAt(n.constant(2, 'constant_value')!, 0));
+  const given = n.opset < 11 ? n.attrs.ints('pads', []) : n.list(1, 'pads');
+  const value = n.opset < 11 ? n.attrs.float('value', 0) : n.number(2, 'constant_value', 0);
   const axes = (n.ints(3, 'axes') ?? shape.map((_, i) => i)).map((a) => n.axis(a, rank));
   if (given.length !== 2 * axes.length) n.mismatch(`${given.length} pads`, `${2 * axes.length}`);
   const pads = new Array<number>(2 * rank).fill(0);

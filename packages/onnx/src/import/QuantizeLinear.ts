@@ -57,14 +57,17 @@ export const QuantizeLinear: OnnxImporter = (n) => {
 /** Ops whose results cannot be negative. */
 const NON_NEGATIVE = new Set(['relu', 'sigmoid', 'softmax', 'max_pool', 'avg_pool', 'abs', 'clip']);
 
-/** The float value that was quantised, annotated; a range that begins at zero stands for a rectifier that exporters leave out. */
+/**
+ * The float value that was quantised, annotated. Exporters leave out a rectifier whose range the codes have, so a range that
+ * begins at zero stays in the float graph as a clip.
+ */
 function annotate(n: OnnxNode, q: Quantized): ValueId | null {
   const { b } = n;
   if (!isBits(q.bits)) return null;
   const shift = q.signed ? 2 ** (q.bits - 1) : 0;
   const zeroPoint = q.zeroPoint + shift;
-  const rectify = zeroPoint === 0 && !NON_NEGATIVE.has(b.producerOf(q.real));
-  const x = rectify ? n.op('relu', [q.real]) : q.real;
+  const implied = zeroPoint === 0 && !NON_NEGATIVE.has(b.producerOf(q.real));
+  const x = implied ? n.op('clip', [q.real], { min: 0, max: Math.fround(q.scale * (2 ** q.bits - 1)) }) : q.real;
   const old = b.annotations.get(x);
   if (old && (old.scheme.bits !== q.bits || old.scale[0] !== Math.fround(q.scale) || old.zeroPoint[0] !== zeroPoint)) return null;
   b.annotations.set(x, { scheme: { bits: q.bits, signed: false, axis: null }, scale: Float32Array.of(q.scale), zeroPoint: Int32Array.of(zeroPoint) });

@@ -1,4 +1,3 @@
-import { toNumbers } from '@bitloom/tensor';
 import type { OnnxImporter, OnnxNode } from '../node.js';
 
 const MODES = new Set(['nearest', 'linear', 'cubic']);
@@ -23,7 +22,7 @@ export const Resize: OnnxImporter = (n) => {
   const shape = n.shape(0);
   const rank = shape.length;
   if (n.opset < 11) {
-    const scales = n.ints(1, 'scales')!;
+    const scales = n.list(1, 'scales');
     return emit(n, sizesFor(n, scales), scales, {});
   }
   const axes = (n.attrs.ints('axes', null) ?? shape.map((_, i) => i)).map((a) => n.axis(a, rank));
@@ -33,8 +32,8 @@ export const Resize: OnnxImporter = (n) => {
     axes.forEach((a, i) => { out[a] = values[i]; });
     return out;
   };
-  const sizesIn = n.optional(3) === null ? null : toNumbers(n.constant(3, 'sizes')!);
-  const scalesIn = n.optional(2) === null ? null : toNumbers(n.constant(2, 'scales')!);
+  const sizesIn = n.ints(3, 'sizes');
+  const scalesIn = n.ints(2, 'scales');
   const ones = shape.map(() => 1);
   let sizes: number[];
   let scales: number[];
@@ -57,7 +56,7 @@ export const Resize: OnnxImporter = (n) => {
   if (!COORDINATES.has(coordinates)) n.unsupported(`coordinates ${coordinates}`);
   if (coordinates === 'tf_half_pixel_for_nn') n.unsupported(`coordinates ${coordinates}`);
   const crop = coordinates === 'tf_crop_and_resize';
-  const roiIn = crop ? toNumbers(n.constant(1, 'roi')!) : [];
+  const roiIn = crop ? n.list(1, 'roi') : [];
   const roi = crop ? [...spread(roiIn.slice(0, axes.length), shape.map(() => 0)), ...spread(roiIn.slice(axes.length), ones)] : null;
   return emit(n, sizes, scales, {
     coordinates,
@@ -72,7 +71,7 @@ export const Resize: OnnxImporter = (n) => {
 
 /** Opset 7 has scales as an attribute, 9 as an input. */
 export const Upsample: OnnxImporter = (n) => {
-  const scales = n.attrs.floats('scales', null) ?? n.ints(1, 'scales')!;
+  const scales = n.attrs.floats('scales', null) ?? n.list(1, 'scales');
   if (scales.length !== n.rank(0)) n.mismatch(`${scales.length} scales`, `${n.rank(0)}`);
   return emit(n, sizesFor(n, scales), scales, {});
 };

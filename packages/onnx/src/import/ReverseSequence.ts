@@ -2,7 +2,7 @@ import type { OnnxImporter } from '../node.js';
 
 /** Reverses the first `lens[b]` steps of each sequence: a gather over the flattened time and batch axes. */
 export const ReverseSequence: OnnxImporter = (n) => {
-  const lens = n.ints(1, 'sequence_lens')!;
+  const lens = n.list(1, 'sequence_lens');
   const timeFirst = n.axis(n.attrs.int('time_axis', 0), n.rank(0)) === 0;
   const [first, second, ...rest] = n.shape(0);
   const index = n.generate('i64', [first * second], (i) => {

@@ -4,7 +4,7 @@ import type { OnnxImporter } from '../node.js';
 /** Keeps column j of row i where j − i ≥ k (upper) or ≤ k (lower). */
 export const Trilu: OnnxImporter = (n) => {
   const [rows, cols] = n.shape(0).slice(-2);
-  const k = n.ints(1, 'k')?.[0] ?? 0;
+  const k = n.number(1, 'k', 0);
   const upper = n.attrs.bool('upper', true);
   const keep = n.generate('bool', [rows, cols], (at) => {
     const d = (at % cols) - Math.floor(at / cols);

@@ -2,6 +2,7 @@
 import type { ValueId } from '@bitloom/ir';
 import { compose } from '@bitloom/ops';
 import type { OnnxImporter, OnnxNode } from '../node.js';
+import { floats } from './floats.js';
 
 const { add, mul, div, scale, shift, greater, masked } = compose;
 const clip = (n: OnnxNode, x: ValueId, min: number, max: number): ValueId => n.op('clip', [x], { min, max });
@@ -32,14 +33,13 @@ export function gelu(n: OnnxNode, x: ValueId, tanh: boolean): ValueId {
   return mul(n.b, scale(n.b, x, 0.5), shift(n.b, inner, 1));
 }
 
-export const activations: Readonly<Record<string, OnnxImporter>> = {
+const FLOAT_ONLY: Readonly<Record<string, OnnxImporter>> = {
   LeakyRelu: (n) => {
     const x = n.x(0);
     const alpha = n.attrs.float('alpha', 0.01);
     // For 0 ≤ alpha ≤ 1 it is max(x, alpha·x).
     return alpha >= 0 && alpha <= 1 ? n.op('max', [x, scale(n.b, x, alpha)]) : leaky(n, x, n.like(x, alpha));
   },
-  PRelu: (n) => leaky(n, n.x(0), n.x(1)),
   /** x for x > 0, else alpha·(exp(x) − 1) */
   Elu: (n) => add(n.b, relu(n, n.x(0)), scale(n.b, expm1Negative(n, n.x(0)), n.attrs.float('alpha', 1))),
   /** gamma·(x for x > 0, else alpha·(exp(x) − 1)) */
@@ -79,4 +79,9 @@ export const activations: Readonly<Record<string, OnnxImporter>> = {
     const low = masked(n.b, n.op('less', [x, n.like(x, -lambd)]), shift(n.b, x, bias));
     return n.op('select', [greater(n.b, x, n.like(x, lambd)), shift(n.b, x, -bias), low]);
   },
+};
+
+export const activations: Readonly<Record<string, OnnxImporter>> = {
+  ...Object.fromEntries(Object.entries(FLOAT_ONLY).map(([name, f]) => [name, floats(f)])),
+  PRelu: (n) => leaky(n, n.x(0), n.x(1)),
 };

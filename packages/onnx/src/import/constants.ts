@@ -1,6 +1,6 @@
 /** Operators whose result is known at import: constants, shapes and what is generated from them. */
 import { compose } from '@bitloom/ops';
-import { allocate, elementCount, getAt, setAt, tensorOf, toNumbers } from '@bitloom/tensor';
+import { allocate, elementCount, setAt, tensorOf } from '@bitloom/tensor';
 import { generatedCount, isNarrow, onnxType } from '../data-types.js';
 import type { OnnxImporter } from '../node.js';
 
@@ -31,7 +31,7 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
   },
   Size: (n) => n.const('i64', [], [elementCount(n.shape(0), n.name)]),
   ConstantOfShape: (n) => {
-    const shape = n.ints(0, 'shape')!;
+    const shape = n.list(0, 'shape');
     const value = n.attrs.tensor('value');
     const fill = value ? n.around.readTensor(value, n.name) : tensorOf('f32', [1], [0]);
     generatedCount(shape, n.name);
@@ -40,7 +40,7 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
     return n.b.const(out);
   },
   Range: (n) => {
-    const [start, limit, delta] = [0, 1, 2].map((i) => getAt(n.constant(i, ['start', 'limit', 'delta'][i])!, 0));
+    const [start, limit, delta] = [0, 1, 2].map((i) => n.number(i, ['start', 'limit', 'delta'][i]));
     const count = Math.max(0, Math.ceil((limit - start) / delta));
     if (!(delta !== 0)) n.mismatch(`delta ${delta}`, 'a step other than 0');
     return n.generate(n.dtype(0), [count], (i) => start + i * delta);
@@ -55,9 +55,9 @@ export const constants: Readonly<Record<string, OnnxImporter>> = {
     return n.b.const(out);
   },
   NonZero: (n) => {
-    const t = n.constant(0, 'the operand')!;
+    const values = n.list(0, 'the operand');
     const strides = n.shape(0).map((_, i) => n.shape(0).slice(i + 1).reduce((p, d) => p * d, 1));
-    const at = toNumbers(t).flatMap((v, i) => (v !== 0 ? [i] : []));
+    const at = values.flatMap((v, i) => (v !== 0 ? [i] : []));
     return n.const('i64', [strides.length, at.length], strides.flatMap((s, axis) => at.map((i) => Math.floor(i / s) % n.shape(0)[axis])));
   },
 };

@@ -1,8 +1,8 @@
 /** Normalisations, made of reductions and arithmetic; the formula stands beside each. */
 import type { ValueId } from '@bitloom/ir';
 import { compose } from '@bitloom/ops';
-import { isFloat } from '@bitloom/tensor';
 import type { OnnxImporter, OnnxNode } from '../node.js';
+import { floats } from './floats.js';
 
 const { add, sub, mul, div, shift, square, reciprocal, reduceMean, reduceSum } = compose;
 const from = (start: number, rank: number): number[] => Array.from({ length: Math.max(0, rank - start) }, (_, i) => start + i);
@@ -110,9 +110,6 @@ const LRN: OnnxImporter = (n) => {
   const base = shift(b, compose.scale(b, n.reshape(mean, shape), n.attrs.float('alpha', 1e-4)), n.attrs.float('bias', 1));
   return div(b, n.x(0), n.op('pow', [base, n.like(base, n.attrs.float('beta', 0.75))]));
 };
-
-/** Integers have no normalisation. */
-const floats = (f: OnnxImporter): OnnxImporter => (n) => (isFloat(n.dtype(0)) ? f(n) : n.unsupported(`${n.dtype(0)} operands`));
 
 export const normalizations: Readonly<Record<string, OnnxImporter>> = Object.fromEntries(
   Object.entries({

@@ -86,7 +86,7 @@ function recurrent(kind: Kind): OnnxImporter {
     const [count, rows, hidden] = n.shape(2);
     if (count !== directions || rows !== kind.gates * hidden || n.shape(1)[1] !== rows) n.mismatch(`R [${n.shape(2).join(', ')}]`, `[${directions}, ${kind.gates}·hidden, hidden]`);
     const names = n.attrs.strings('activations', null) ?? Array.from({ length: directions }, () => kind.activations).flat();
-    const lengths = n.optional(4) === null ? null : n.ints(4, 'sequence_lens')!;
+    const lengths = n.ints(4, 'sequence_lens');
     const ragged = lengths?.some((l) => l !== steps) ? lengths : null;
 
     /** Index `d` of the leading axis, dropped. */

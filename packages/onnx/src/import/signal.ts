@@ -1,13 +1,13 @@
 /** Signal processing with constant sizes: windows, and Fourier transforms as products with constant matrices. */
 import type { ValueId } from '@bitloom/ir';
 import { compose } from '@bitloom/ops';
-import { type DType, getAt } from '@bitloom/tensor';
+import type { DType } from '@bitloom/tensor';
 import { onnxType } from '../data-types.js';
 import type { OnnxImporter, OnnxNode } from '../node.js';
 
 /** Σ aₖ·cos(2πk·i/N) with N the size, or one less for a symmetric window. */
 const cosineWindow = (...a: readonly number[]): OnnxImporter => (n) => {
-  const size = n.ints(0, 'size')![0];
+  const size = n.number(0, 'size');
   const period = n.attrs.bool('periodic', true) ? size : size - 1;
   const { dtype } = onnxType(n.attrs.int('output_datatype', 1), n.name);
   return n.generate(dtype, [size], (i) => a.reduce((sum, ak, k) => sum + ak * Math.cos((2 * Math.PI * k * i) / period), 0));
@@ -49,12 +49,12 @@ const part = (n: OnnxNode, x: ValueId, i: number): ValueId => {
 const DFT: OnnxImporter = (n) => {
   const { b } = n;
   const rank = n.rank(0);
-  const axis = n.axis(n.opset < 20 ? n.attrs.int('axis', 1) : (n.ints(2, 'axis')?.[0] ?? -2), rank);
+  const axis = n.axis(n.opset < 20 ? n.attrs.int('axis', 1) : n.number(2, 'axis', -2), rank);
   const inverse = n.attrs.bool('inverse', false);
   const onesided = n.attrs.bool('onesided', false);
   if (axis === rank - 1) n.unsupported('the axis of real and imaginary parts');
   if (inverse && onesided) n.unsupported('a one-sided inverse');
-  const size = n.ints(1, 'dft_length')?.[0] ?? n.shape(0)[axis];
+  const size = n.number(1, 'dft_length', n.shape(0)[axis]);
   const order = [...n.shape(0).map((_, i) => i).filter((i) => i !== axis && i !== rank - 1), axis];
   const cropped = compose.sliceAxis(b, n.x(0), axis, 0, Math.min(size, n.shape(0)[axis])); // zeros beyond the end add nothing
   const of = (i: number): ValueId => n.transpose(part(n, cropped, i), order);
@@ -67,9 +67,9 @@ const DFT: OnnxImporter = (n) => {
 const STFT: OnnxImporter = (n) => {
   const { b } = n;
   const [batch, length, parts] = n.shape(0).length === 3 ? n.shape(0) : [...n.shape(0), 1];
-  const step = getAt(n.constant(1, 'frame_step')!, 0);
+  const step = n.number(1, 'frame_step');
   const window = n.optional(2);
-  const size = n.ints(3, 'frame_length')?.[0] ?? (window === null ? n.unsupported('neither a window nor a frame length') : b.shapeOf(window)[0]);
+  const size = n.number(3, 'frame_length', window === null ? undefined : b.shapeOf(window)[0]);
   const frames = Math.floor((length - size) / step) + 1;
   if (!(step >= 1) || !(frames >= 1)) n.mismatch(`${length} samples`, `frames of ${size} every ${step}`);
   const index = n.generate('i64', [frames, size], (i) => Math.floor(i / size) * step + (i % size));

@@ -18,8 +18,8 @@ function stacked(n: OnnxNode, parts: readonly ValueId[], axis: number): ValueId 
 /** Inputs: trip count, condition, carried values. The body also gives a condition, and outputs to collect. */
 export const Loop: OnnxImporter = (n) => {
   const body = n.attrs.graph('body') ?? n.unsupported('body is missing');
-  const trips = n.optional(0) === null ? Infinity : getAt(n.constant(0, 'the trip count')!, 0);
-  let running = n.optional(1) === null || getAt(n.constant(1, 'the condition')!, 0) !== 0;
+  const trips = n.number(0, 'the trip count', Infinity);
+  let running = n.number(1, 'the condition', 1) !== 0;
   let state = Array.from({ length: n.inputCount - 2 }, (_, i) => n.x(i + 2));
   const collected: ValueId[][] = Array.from({ length: n.outputs.length - state.length }, () => []);
   for (let i = 0; running && i < trips; i++) {
