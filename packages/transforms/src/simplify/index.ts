@@ -20,8 +20,10 @@ export const SIMPLIFY_RULES: readonly Rule[] = [...constantRules, ...identityRul
 
 /** An equal float graph with fewer and cheaper nodes. Results agree up to f32 rounding of folded weights and the sign of zeros. */
 export function simplify(g: Graph): Graph {
+  // First, because readers that nothing needs would keep values from being folded.
+  g = deadCode(g);
   for (let before: Graph | null = null; before !== g; ) {
-    before = deadCode(rewrite(g, SIMPLIFY_RULES, opTable).graph);
+    before = rewrite(g, SIMPLIFY_RULES, opTable).graph;
     g = eliminateCommonSubexpressions(before);
   }
   return g;
