@@ -34,6 +34,16 @@ export function classifierLogits(g: Graph): ValueId | null {
 /** Delta constants kept in one compiled graph. */
 const MAX_DELTA_BYTES = 192 * 2 ** 20;
 
+/** y without its mean per output channel over the batch: bias correction takes that part of the error away. */
+function centred(b: GraphBuilder, l: Layer, y: ValueId): ValueId {
+  const rank = b.shapeOf(y).length;
+  const channel = l.node.op === 'conv' ? 1 : rank - 1;
+  const axes = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== channel);
+  // The mean of one position is that position itself: nothing would be left to measure.
+  const positions = axes.reduce((n, a) => n * b.shapeOf(y)[a], 1);
+  return positions < MIN_POSITIONS ? y : compose.sub(b, y, compose.reduceMean(b, y, axes, true));
+}
+
 /** Q(x) − x as core ops. */
 function quantisationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
   const { lo, hi } = codeRange(q.scheme);
@@ -41,6 +51,9 @@ function quantisationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId
   const code = b.add('clip', [b.add('round', [compose.div(b, x, compose.scalarLike(b, x, s))])], { min: lo - z, max: hi - z });
   return compose.sub(b, compose.scale(b, code, s), x);
 }
+
+/** Positions per channel below which a batch mean says little. */
+const MIN_POSITIONS = 16;
 
 /** One row: a label of the layer or group, its bits, and the value holding ⟨·,·⟩ per sample. */
 interface Probe {
@@ -98,7 +111,7 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
         const q = fakeQuantize(float, w.shape, weightParams(w, weightScheme(bits), p.calibration.weights));
         const dw = b.const(tensor('f32', w.shape, q.map((v, k) => v - float[k])), 'delta');
         const y = b.add(l.node.op, [l.input, dw], { ...(l.node.attrs as object), activation: null });
-        probes.push({ kind: 'weights', id: l.name, bits, value: perSample(delta, y) });
+        probes.push({ kind: 'weights', id: l.name, bits, value: perSample(delta, p.calibration.biasCorrection ? centred(b, l, y) : y) });
       }
     }
     for (const a of groups) {
