@@ -12,6 +12,10 @@ const MAX_CONSTANT_BYTES = 2 ** 31;
 /** Products computed to fold one node. */
 const MAX_PRODUCTS = 2 ** 28;
 
+/** Ops whose results cannot be negative, and those of which they cannot where their operands are not. */
+const NON_NEGATIVE = new Set(['relu', 'sigmoid', 'softmax', 'abs']);
+const KEEPS_SIGN = new Set(['max_pool', 'avg_pool', 'add', 'concat', 'reshape', 'transpose', 'slice']);
+
 /** Multiplications behind each element of a contraction; 1 for other ops. */
 function products(op: string, [, w]: readonly Tensor[]): number {
   if (op === 'linear' || op === 'conv') return w.data.length / Math.max(1, w.shape[0]);
@@ -43,7 +47,7 @@ export class FoldingBuilder extends GraphBuilder {
   readonly quantized = new Map<ValueId, Quantized>();
   /** Bit width of values whose ONNX type is narrower than the type that holds them (INT4, UINT4, INT2, UINT2, FLOAT8*, FLOAT4*). */
   readonly narrow = new Map<ValueId, number>();
-  private readonly producer = new Map<ValueId, string>();
+  private readonly positive = new Set<ValueId>();
   private count = 0;
   private readonly buffers = new Set<ArrayBufferLike>();
   private bytes = 0;
@@ -62,9 +66,9 @@ export class FoldingBuilder extends GraphBuilder {
     return super.const(data, name);
   }
 
-  /** Core op that makes a value; '' for inputs. */
-  producerOf(id: ValueId): string {
-    return this.producer.get(id) ?? '';
+  /** Whether a value is known not to be negative from the ops that make it. */
+  nonNegative(id: ValueId): boolean {
+    return this.positive.has(id);
   }
 
   override addMany(op: string, inputs: readonly ValueId[], attrs: unknown = {}, options: AddOptions = {}): ValueId[] {
@@ -82,9 +86,10 @@ export class FoldingBuilder extends GraphBuilder {
       }
     }
     const outputs = super.addMany(op, inputs, attrs, options);
+    const rectifies = NON_NEGATIVE.has(op) || (op === 'clip' && (attrs as { min: number }).min >= 0);
     for (const id of outputs) {
       elementCount(this.shapeOf(id), this.origin);
-      this.producer.set(id, op);
+      if (rectifies || (KEEPS_SIGN.has(op) && inputs.every((i) => this.positive.has(i)))) this.positive.add(id);
     }
     return outputs;
   }

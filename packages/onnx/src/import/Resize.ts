@@ -3,7 +3,8 @@ import type { OnnxImporter, OnnxNode } from '../node.js';
 const MODES = new Set(['nearest', 'linear', 'cubic']);
 const COORDINATES = new Set(['half_pixel', 'half_pixel_symmetric', 'pytorch_half_pixel', 'align_corners', 'asymmetric', 'tf_crop_and_resize', 'tf_half_pixel_for_nn']);
 
-function emit(n: OnnxNode, sizes: readonly number[], scales: readonly number[], given: Partial<Record<string, unknown>>): ReturnType<OnnxImporter> {
+/** The core op, with opset 10's meaning of what is not given. */
+export function emitResize(n: OnnxNode, sizes: readonly number[], scales: readonly number[], given: Partial<Record<string, unknown>>): ReturnType<OnnxImporter> {
   const mode = n.attrs.string('mode', 'nearest');
   if (!MODES.has(mode)) n.unsupported(`mode ${mode}`);
   if (sizes.every((s, i) => s === n.shape(0)[i]) && given.roi === null) return n.x(0);
@@ -12,7 +13,8 @@ function emit(n: OnnxNode, sizes: readonly number[], scales: readonly number[], 
   });
 }
 
-const sizesFor = (n: OnnxNode, scales: readonly number[]): number[] => n.shape(0).map((d, i) => Math.floor(d * scales[i] + 1e-9));
+/** floor(d·scale); the margin absorbs scales such as 1/3 that f32 rounds down. */
+export const sizesFor = (n: OnnxNode, scales: readonly number[]): number[] => n.shape(0).map((d, i) => Math.floor(d * scales[i] + 1e-9));
 
 /**
  * Opset 10 has scales only, and asymmetric coordinates; 11 adds sizes and coordinate modes; 18 adds `axes`, antialiasing and
@@ -23,7 +25,7 @@ export const Resize: OnnxImporter = (n) => {
   const rank = shape.length;
   if (n.opset < 11) {
     const scales = n.list(1, 'scales');
-    return emit(n, sizesFor(n, scales), scales, {});
+    return emitResize(n, sizesFor(n, scales), scales, {});
   }
   const axes = (n.attrs.ints('axes', null) ?? shape.map((_, i) => i)).map((a) => n.axis(a, rank));
   const spread = (values: readonly number[], absent: readonly number[]): number[] => {
@@ -58,7 +60,7 @@ export const Resize: OnnxImporter = (n) => {
   const crop = coordinates === 'tf_crop_and_resize';
   const roiIn = crop ? n.list(1, 'roi') : [];
   const roi = crop ? [...spread(roiIn.slice(0, axes.length), shape.map(() => 0)), ...spread(roiIn.slice(axes.length), ones)] : null;
-  return emit(n, sizes, scales, {
+  return emitResize(n, sizes, scales, {
     coordinates,
     nearest: n.attrs.string('nearest_mode', 'round_prefer_floor'),
     cubicA: n.attrs.float('cubic_coeff_a', -0.75),
@@ -67,11 +69,4 @@ export const Resize: OnnxImporter = (n) => {
     roi,
     extrapolation: n.attrs.float('extrapolation_value', 0),
   });
-};
-
-/** Opset 7 has scales as an attribute, 9 as an input. */
-export const Upsample: OnnxImporter = (n) => {
-  const scales = n.attrs.floats('scales', null) ?? n.list(1, 'scales');
-  if (scales.length !== n.rank(0)) n.mismatch(`${scales.length} scales`, `${n.rank(0)}`);
-  return emit(n, sizesFor(n, scales), scales, {});
 };

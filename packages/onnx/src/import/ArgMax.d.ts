@@ -1,0 +1,3 @@
+import type { OnnxImporter } from '../node.js';
+export declare const ArgMax: OnnxImporter;
+export declare const ArgMin: OnnxImporter;

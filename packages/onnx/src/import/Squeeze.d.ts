@@ -1,0 +1,2 @@
+import type { OnnxImporter } from '../node.js';
+export declare const Squeeze: OnnxImporter;

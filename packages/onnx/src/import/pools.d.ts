@@ -1,0 +1,2 @@
+import type { OnnxImporter } from '../node.js';
+export declare const pools: Readonly<Record<string, OnnxImporter>>;
