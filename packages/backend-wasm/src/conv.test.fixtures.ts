@@ -1,6 +1,6 @@
 /** Random convolutions for tests, and programs made of them. */
 import { type Bits, codeRange } from '@bitloom/numerics';
-import { type ConvParams, type KernelCall, type BufferDef, type Port, type Program, convK, convReference } from '@bitloom/kernel-spec';
+import { type ConvGeometry, type ConvParams, type KernelCall, type BufferDef, type Port, type Program, convK, convReference } from '@bitloom/kernel-spec';
 import { type DType, Rng, type Tensor, type TypedArray, rowMajorStrides, tensor } from '@bitloom/tensor';
 
 export interface ConvCase {
@@ -11,19 +11,19 @@ export interface ConvCase {
   readonly rest: readonly Float32Array[];
 }
 
-export type Geometry = Omit<ConvParams, 'kind' | 'weightBits' | 'activationBits' | 'xZero' | 'output' | 'lo' | 'hi' | 'outH' | 'outW'>;
+export type Geometry = Omit<ConvGeometry, 'outH' | 'outW'>;
 
 const outSize = (n: number, k: number, s: number, d: number, padding: number): number => Math.floor((n + padding - d * (k - 1) - 1) / s) + 1;
 
 /** Output sizes of a geometry with `after` padding behind the input. */
-export const withOutput = (g: Geometry, after: number): Omit<ConvParams, 'kind' | 'weightBits' | 'activationBits' | 'xZero' | 'output' | 'lo' | 'hi'> => ({
+export const withOutput = (g: Geometry, after: number): ConvGeometry => ({
   ...g,
   outH: outSize(g.inH, g.kH, g.strideH, g.dilH, g.padT + after),
   outW: outSize(g.inW, g.kW, g.strideW, g.dilW, g.padL + after),
 });
 
 /** Shapes around the tiles: ragged channels and pixels, reductions that are no multiple of 8, 16 or 128, padding on either side. */
-export function randomGeometry(rng: Rng, depthwise: boolean): ReturnType<typeof withOutput> {
+export function randomGeometry(rng: Rng, depthwise: boolean): ConvGeometry {
   for (;;) {
     const style = depthwise ? 4 : rng.int(6);
     const groups = style === 4 ? 2 + rng.int(20) : style === 5 ? 2 + rng.int(3) : 1;
@@ -48,7 +48,7 @@ function integers(rng: Rng, n: number, lo: number, hi: number, binary: boolean):
   });
 }
 
-export function integerCase(rng: Rng, g: ReturnType<typeof withOutput>, weightBits: Bits, activationBits: Bits): ConvCase {
+export function integerCase(rng: Rng, g: ConvGeometry, weightBits: Bits, activationBits: Bits): ConvCase {
   const top = 2 ** activationBits - 1;
   const output = rng.int(3) ? 'codes' : 'f32';
   const lo = output === 'codes' ? rng.int(4) : rng.int(2) ? -Infinity : 0.1;
@@ -60,23 +60,36 @@ export function integerCase(rng: Rng, g: ReturnType<typeof withOutput>, weightBi
     params,
     x: Uint8Array.from(integers(rng, g.batch * g.inH * g.inW * g.inC, 0, top, false)),
     w: Int8Array.from(integers(rng, g.outC * convK(g), range.lo, range.hi, weightBits === 1)),
-    rest: [Float32Array.from({ length: g.outC }, () => spread * (0.2 + 4 * rng.uniform())), Float32Array.from({ length: g.outC }, () => 255 * rng.uniform())],
+    rest: [
+      Float32Array.from({ length: g.outC }, () => spread * (0.2 + 4 * rng.uniform())),
+      Float32Array.from({ length: g.outC }, () => 255 * rng.uniform()),
+    ],
   };
 }
 
-export function floatCase(rng: Rng, g: ReturnType<typeof withOutput>): ConvCase {
+export function floatCase(rng: Rng, g: ConvGeometry): ConvCase {
   const normals = (n: number): Float32Array => Float32Array.from({ length: n }, () => rng.normal());
   const clip = rng.int(2) === 1;
   return {
-    params: { ...g, kind: 'f32', weightBits: null, activationBits: null, xZero: 0, output: 'f32', lo: clip ? 0 : -Infinity, hi: clip ? 6 : Infinity },
+    params: {
+      ...g, kind: 'f32', weightBits: null, activationBits: null, xZero: 0, output: 'f32',
+      lo: clip ? 0 : -Infinity, hi: clip ? 6 : Infinity,
+    },
     x: normals(g.batch * g.inH * g.inW * g.inC),
     w: normals(g.outC * convK(g)),
     rest: [normals(g.outC)],
   };
 }
 
+export interface ConvProgram {
+  readonly program: Program;
+  readonly inputs: Map<string, Tensor>;
+  /** What the reference gives, by case. */
+  readonly expected: readonly TypedArray[];
+}
+
 /** One call per case; inputs are named x0, x1 …, outputs y0, y1 …. */
-export function convProgram(cases: readonly ConvCase[]): { readonly program: Program; readonly inputs: Map<string, Tensor>; readonly expected: readonly TypedArray[] } {
+export function convProgram(cases: readonly ConvCase[]): ConvProgram {
   const buffers: BufferDef[] = [];
   const calls: KernelCall[] = [];
   const inputs: Port[] = [];

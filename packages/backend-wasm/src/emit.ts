@@ -33,7 +33,11 @@ export function memoryLayout(plan: Plan): MemoryLayout {
   const weightsBase = REGION_ALIGNMENT;
   const arenaBase = alignUp(weightsBase + plan.weights.length, REGION_ALIGNMENT);
   const pages = Math.ceil((arenaBase + plan.arenaBytes) / PAGE);
-  if (pages >= MAX_PAGES) fail('E601', 'the network needs more memory than WebAssembly has', { found: `${pages * PAGE} bytes`, expected: 'less than 4 GiB', remedy: 'reduce the batch or the input size' });
+  if (pages >= MAX_PAGES) {
+    fail('E601', 'the network needs more memory than WebAssembly has', {
+      found: `${pages * PAGE} bytes`, expected: 'less than 4 GiB', remedy: 'reduce the batch or the input size',
+    });
+  }
   return { weightsBase, arenaBase, pages };
 }
 
@@ -62,12 +66,18 @@ export function emitWat(plan: Plan): { readonly wat: string; readonly layout: Me
   };
   const convCall = (c: PlannedCall, p: ConvParams): string => {
     const variant = c.variant as WasmVariant;
-    if (!variant.functions || (!simd && variant.isa !== 'scalar')) fail('E901', 'a kernel variant of another target', { node: c.call.origin, found: variant.name, expected: plan.target });
+    if (!variant.functions || (!simd && variant.isa !== 'scalar')) {
+      fail('E901', 'a kernel variant of another target', { node: c.call.origin, found: variant.name, expected: plan.target });
+    }
     if (c.args[1].region !== 'weights') fail('E601', 'the weights of a convolution must be constant', { node: c.call.origin });
     if (p.batch * p.outH * p.outW * p.outC === 0) return '';
     const [driver, ...callees] = variant.functions(p);
     for (const f of [driver, ...callees]) if (!functions.has(f.name)) functions.set(f.name, f.text());
-    const values = variant.arguments(p, { args: c.args.map((a) => addressOf(layout, a)), result: addressOf(layout, c.results[0]), scratch: c.scratch ? addressOf(layout, c.scratch) : 0 });
+    const values = variant.arguments(p, {
+      args: c.args.map((a) => addressOf(layout, a)),
+      result: addressOf(layout, c.results[0]),
+      scratch: c.scratch ? addressOf(layout, c.scratch) : 0,
+    });
     return `(call $${driver.name} ${values.map((v, i) => constantText(isFloatParam(CONV_PARAMS[i]) ? 'f32' : 'i32', v)).join(' ')})`;
   };
   const calls = plan.calls.map((c) => {

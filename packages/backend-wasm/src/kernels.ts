@@ -23,7 +23,10 @@ function rendered<V extends object>(template: string, name: string, view: V): Wa
     name,
     text: () => {
       let render = templates.get(template);
-      if (!render) templates.set(template, (render = compileTemplate<object>(readFileSync(new URL(`../templates/${template}.wat.hbs`, import.meta.url), 'utf8'))));
+      if (!render) {
+        const source = readFileSync(new URL(`../templates/${template}.wat.hbs`, import.meta.url), 'utf8');
+        templates.set(template, (render = compileTemplate<object>(source)));
+      }
       return render({ ...view, symbol: name }).trimEnd();
     },
   };
@@ -196,7 +199,8 @@ export const depthwiseLanes = (isa: Isa, kind: 'int8' | 'f32'): number => (!isSi
 export const CONV_PARAMS = [
   'x', 'w', 'scale', 'offset', 'y', 'codes', 'patch', 'panels', 'acc', 'sums',
   'inH', 'inW', 'outH', 'outW', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW',
-  'groups', 'og', 'pixels', 'tapBytes', 'pixelBytes', 'outPixelBytes', 'k', 'kp', 'codeStride', 'patchStride', 'wRow', 'tileRow', 'accStride', 'steps',
+  'groups', 'og', 'pixels', 'tapBytes', 'pixelBytes', 'outPixelBytes',
+  'k', 'kp', 'codeStride', 'patchStride', 'wRow', 'tileRow', 'accStride', 'steps',
   'cb', 'pb', 'xZero', 'lo', 'hi',
 ] as const;
 export type ConvParam = (typeof CONV_PARAMS)[number];

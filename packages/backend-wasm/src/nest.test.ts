@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { makePlan } from '@bitloom/codegen';
-import { type BinaryOp, type BufferDef, type CompareOp, type Expr, type KernelCall, type Nest, type NestOperand, type Program, SCALAR_FUNCTIONS, type Scalar, type Stmt, e, runNest, scalarOf } from '@bitloom/kernel-spec';
+import {
+  type BinaryOp, type BufferDef, type CompareOp, type Expr, type KernelCall, type Nest, type NestOperand, type Program, SCALAR_FUNCTIONS, type Scalar,
+  type Stmt, e, runNest, scalarOf,
+} from '@bitloom/kernel-spec';
 import { DTYPES, type DType, Rng, type TypedArray, bytesOf, rowMajorStrides, tensor } from '@bitloom/tensor';
 import { emitWasm, printNest, runWasm, variantsFor } from './index.js';
 
@@ -11,7 +14,10 @@ const pick = <T>(rng: Rng, items: readonly T[]): T => items[rng.int(items.length
 const variable = (name: string, t: Scalar = 'i32'): Expr => ({ k: 'var', t, name });
 const loadOf = (operands: readonly NestOperand[], buf: number, at: Expr): Expr => ({ k: 'load', t: scalarOf(operands[buf].dtype), buf, at });
 
-const SPECIAL = [0, -0, 0.5, -0.5, 1.5, 2.5, -2.5, 1, -1, 3, 255, 256, 1e-45, -1e-40, 2 ** 23 - 0.5, 2 ** 24 + 2, 2 ** 31, -(2 ** 31), 2 ** 53 + 2, 2 ** 63, -(2 ** 63), 3.4e38, 1e300, Infinity, -Infinity, NaN, -0.1];
+const SPECIAL = [
+  0, -0, 0.5, -0.5, 1.5, 2.5, -2.5, 1, -1, 3, 255, 256, 1e-45, -1e-40, 2 ** 23 - 0.5, 2 ** 24 + 2, 2 ** 31, -(2 ** 31), 2 ** 53 + 2, 2 ** 63, -(2 ** 63),
+  3.4e38, 1e300, Infinity, -Infinity, NaN, -0.1,
+];
 const INTEGERS = [0n, 1n, -1n, 2n, 7n, 31n, 33n, 64n, 255n, -128n, 2n ** 31n - 1n, -(2n ** 31n), 2n ** 53n + 1n, 2n ** 63n - 1n, -(2n ** 63n)];
 
 function fill(rng: Rng, dtype: DType, n: number): TypedArray {
@@ -19,8 +25,9 @@ function fill(rng: Rng, dtype: DType, n: number): TypedArray {
   for (let i = 0; i < n; i++) {
     const integer = rng.int(3) ? BigInt(rng.u32()) * 0x1_0000_0001n : pick(rng, INTEGERS);
     if (out instanceof BigInt64Array || out instanceof BigUint64Array) out[i] = BigInt.asIntN(64, integer);
-    else if (out instanceof Float32Array || out instanceof Float64Array) out[i] = rng.int(4) ? rng.normal() * 10 ** (rng.int(12) - 4) : pick(rng, SPECIAL);
-    else out[i] = dtype === 'bool' ? rng.int(2) : Number(BigInt.asIntN(32, integer));
+    else if (out instanceof Float32Array || out instanceof Float64Array) {
+      out[i] = rng.int(4) ? rng.normal() * 10 ** (rng.int(12) - 4) : pick(rng, SPECIAL);
+    } else out[i] = dtype === 'bool' ? rng.int(2) : Number(BigInt.asIntN(32, integer));
   }
   return out;
 }
@@ -52,7 +59,9 @@ class RandomNest {
     const last = variable(loops.at(-1)!.name);
     if (rng.int(12) === 0) return e.rem(e.max(this.expr('i32', depth - 1), e.i32(0)), e.i32(ELEMENTS));
     // Extents are at most 12.
-    if (loops.length > 1 && rng.int(2)) return e.rem(e.add(e.mul(variable(pick(rng, loops).name), e.i32(12)), variable(pick(rng, loops).name)), e.i32(ELEMENTS));
+    if (loops.length > 1 && rng.int(2)) {
+      return e.rem(e.add(e.mul(variable(pick(rng, loops).name), e.i32(12)), variable(pick(rng, loops).name)), e.i32(ELEMENTS));
+    }
     const lane = rng.int(4) ? variable(pick(rng, loops).name) : last;
     return rng.int(3) ? lane : e.add(lane, e.i32(rng.int(4)));
   }
@@ -92,7 +101,10 @@ class RandomNest {
       }
       default: {
         const common: BinaryOp[] = ['add', 'sub', 'mul', 'min', 'max', 'pmin', 'pmax'];
-        const op = pick(rng, integer ? ([...common, 'and', 'or', 'xor', 'shl', 'shr', 'ushr', ...(rng.int(3) ? [] : ['div', 'rem'])] as BinaryOp[]) : ([...common, 'div'] as BinaryOp[]));
+        const bitwise: BinaryOp[] = ['and', 'or', 'xor', 'shl', 'shr', 'ushr'];
+        // Loops with integer division have no vector form.
+        const division: BinaryOp[] = !integer ? ['div'] : rng.int(3) ? [] : ['div', 'rem'];
+        const op = pick(rng, [...common, ...(integer ? bitwise : []), ...division]);
         const shift = op === 'shl' || op === 'shr' || op === 'ushr';
         return { k: 'bin', t, op, a: sub(), b: shift && rng.int(3) ? e.constant(t, rng.int(40)) : sub() };
       }
@@ -151,18 +163,18 @@ class RandomNest {
 }
 
 /** Results start from zero, as runNest gets them. */
-const cleared = (operands: readonly NestOperand[], inputs: number, body: readonly Stmt[]): Nest => ({
-  operands,
-  body: [
-    ...operands.flatMap((o, buf): Stmt[] => (buf < inputs ? [] : [{ s: 'for', v: `z${buf}`, n: e.i32(o.elements), body: [{ s: 'store', buf, at: variable(`z${buf}`), x: e.constant(scalarOf(o.dtype), 0) }] }])),
-    ...body,
-  ],
-});
+function cleared(operands: readonly NestOperand[], inputs: number, body: readonly Stmt[]): Nest {
+  const clear = operands.map((o, buf): Stmt => {
+    const v = `z${buf}`;
+    return { s: 'for', v, n: e.i32(o.elements), body: [{ s: 'store', buf, at: variable(v), x: e.constant(scalarOf(o.dtype), 0) }] };
+  });
+  return { operands, body: [...clear.slice(inputs), ...body] };
+}
 
 function nestProgram(nests: readonly Nest[], inputs: readonly TypedArray[]): Program {
   const buffers: BufferDef[] = [];
   const add = (name: string, o: NestOperand): number =>
-    buffers.push({ name, dtype: o.dtype, shape: [o.elements], strides: rowMajorStrides([o.elements]), elements: o.elements, quant: null, data: null }) - 1;
+    buffers.push({ ...o, name, shape: [o.elements], strides: rowMajorStrides([o.elements]), quant: null, data: null }) - 1;
   const ins = inputs.map((_, i) => ({ name: `x${i}`, buffer: add(`x${i}`, nests[0].operands[i]) }));
   const outs: { name: string; buffer: number }[] = [];
   const calls = nests.map((nest, n): KernelCall => {
@@ -194,13 +206,15 @@ async function compare(nests: readonly Nest[], inputs: readonly TypedArray[], ta
       const at = w.findIndex((b, j) => b !== g[j]);
       if (at < 0) return;
       const j = Math.floor(at / want.BYTES_PER_ELEMENT);
-      expect.fail(`nest ${n}, result ${i} (${nest.operands[inputs.length + i].dtype}), element ${j}: ${got.get(`y${n}_${i}`)!.data[j]}, not ${want[j]}\n${printNest(nest, target === 'wasm', new Set())}`);
+      const where = `nest ${n}, result ${i} (${nest.operands[inputs.length + i].dtype}), element ${j}`;
+      expect.fail(`${where}: ${got.get(`y${n}_${i}`)!.data[j]}, not ${want[j]}\n${printNest(nest, target === 'wasm', new Set())}`);
     });
   });
   return emitted.wat;
 }
 
-const isVector = (body: readonly Stmt[], operands: readonly NestOperand[] = OPERANDS): boolean => printNest({ operands, body }, true, new Set()).includes('v128');
+const isVector = (body: readonly Stmt[], operands: readonly NestOperand[] = OPERANDS): boolean =>
+  printNest({ operands, body }, true, new Set()).includes('v128');
 
 describe.each(TARGETS)('nests on %s', (target) => {
   it.each([['all types', SCALARS, 1], ['32-bit types', ['i32', 'f32'], 2]] as const)('equal runNest on random nests of %s', async (_, types, seed) => {
@@ -228,10 +242,10 @@ describe.each(TARGETS)('nests on %s', (target) => {
     const inputs = [values(), values()];
     const operand: NestOperand = { dtype: 'f32', elements: n };
     const i = variable('i');
-    const nests = Object.entries(SCALAR_FUNCTIONS).map(([fn, f]): Nest => ({
-      operands: [operand, operand, operand],
-      body: [{ s: 'for', v: 'i', n: e.i32(n), body: [{ s: 'store', buf: 2, at: i, x: e.call(fn, ...f.params.map((_, p): Expr => ({ k: 'load', t: 'f32', buf: p, at: i }))) }] }],
-    }));
+    const nests = Object.entries(SCALAR_FUNCTIONS).map(([fn, f]): Nest => {
+      const x = e.call(fn, ...f.params.map((_, p): Expr => ({ k: 'load', t: 'f32', buf: p, at: i })));
+      return { operands: [operand, operand, operand], body: [{ s: 'for', v: 'i', n: e.i32(n), body: [{ s: 'store', buf: 2, at: i, x }] }] };
+    });
     const wat = await compare(nests, inputs, target);
     for (const fn of Object.keys(SCALAR_FUNCTIONS)) {
       expect(wat).toContain(`(func $s_${fn} `);
@@ -247,20 +261,36 @@ describe('vectorisation', () => {
   const loop = (n: number, body: Stmt[], v = 'i'): Stmt => ({ s: 'for', v, n: e.i32(n), body });
   const store = (buf: number, at: Expr, x: Expr): Stmt => ({ s: 'store', buf, at, x });
   const load = (buf: number, at: Expr): Expr => ({ k: 'load', t: 'f32', buf, at });
+  const sum = variable('s', 'f32');
+  /** Element i of row k. */
+  const row = load(0, e.add(e.mul(variable('k'), e.i32(9)), i));
   const cases: readonly { readonly name: string; readonly vector: boolean; readonly operands: readonly NestOperand[]; readonly body: Stmt[] }[] = [
     { name: 'contiguous elements', vector: true, operands: [f(9), f(9)], body: [loop(9, [store(1, i, e.mul(load(0, i), e.f32(3)))])] },
     { name: 'fewer than four elements', vector: false, operands: [f(3), f(3)], body: [loop(3, [store(1, i, load(0, i))])] },
     { name: 'strided stores', vector: false, operands: [f(9), f(18)], body: [loop(9, [store(1, e.mul(i, e.i32(2)), load(0, i))])] },
     { name: 'strided loads', vector: false, operands: [f(18), f(9)], body: [loop(9, [store(1, i, load(0, e.mul(i, e.i32(2))))])] },
-    { name: 'a sum into a local', vector: false, operands: [f(9), f(9)], body: [{ s: 'let', name: 's', x: e.f32(0) }, loop(9, [{ s: 'set', name: 's', x: e.add(variable('s', 'f32'), load(0, i)) }, store(1, i, variable('s', 'f32'))])] },
-    { name: 'a sum over an outer loop', vector: true, operands: [f(27), f(9)], body: [loop(3, [loop(9, [store(1, i, e.add(load(1, i), load(0, e.add(e.mul(variable('k'), e.i32(9)), i))))])], 'k')] },
-    { name: 'a sum over an inner loop into a local of the iteration', vector: true, operands: [f(27), f(9)], body: [
-      loop(9, [{ s: 'let', name: 's', x: e.f32(0) }, loop(3, [{ s: 'set', name: 's', x: e.add(variable('s', 'f32'), load(0, e.add(e.mul(variable('k'), e.i32(9)), i))) }], 'k'), store(1, i, variable('s', 'f32'))]),
+    { name: 'a sum into a local', vector: false, operands: [f(9), f(9)], body: [
+      { s: 'let', name: 's', x: e.f32(0) },
+      loop(9, [{ s: 'set', name: 's', x: e.add(sum, load(0, i)) }, store(1, i, sum)]),
     ] },
-    { name: 'a prefix sum', vector: false, operands: [f(9), f(10)], body: [loop(9, [store(1, e.add(i, e.i32(1)), e.add(load(1, i), load(0, i)))])] },
-    { name: 'overlapping stores of an inner loop', vector: false, operands: [f(9), f(12)], body: [loop(9, [{ s: 'for', v: 'k', n: e.i32(3), body: [store(1, e.add(i, variable('k')), load(0, i))] }])] },
-    { name: 'two places of one operand', vector: false, operands: [f(9), f(18)], body: [loop(9, [store(1, i, load(0, i)), store(1, e.add(i, e.i32(4)), load(0, i))])] },
-    { name: 'a varying condition', vector: false, operands: [f(9), f(9)], body: [loop(9, [{ s: 'if', c: e.lt(load(0, i), e.f32(0)), then: [store(1, i, load(0, i))], else: [] }])] },
+    { name: 'a sum over an outer loop', vector: true, operands: [f(27), f(9)], body: [
+      loop(3, [loop(9, [store(1, i, e.add(load(1, i), row))])], 'k'),
+    ] },
+    { name: 'a sum over an inner loop into a local of the iteration', vector: true, operands: [f(27), f(9)], body: [
+      loop(9, [{ s: 'let', name: 's', x: e.f32(0) }, loop(3, [{ s: 'set', name: 's', x: e.add(sum, row) }], 'k'), store(1, i, sum)]),
+    ] },
+    { name: 'a prefix sum', vector: false, operands: [f(9), f(10)], body: [
+      loop(9, [store(1, e.add(i, e.i32(1)), e.add(load(1, i), load(0, i)))]),
+    ] },
+    { name: 'overlapping stores of an inner loop', vector: false, operands: [f(9), f(12)], body: [
+      loop(9, [loop(3, [store(1, e.add(i, variable('k')), load(0, i))], 'k')]),
+    ] },
+    { name: 'two places of one operand', vector: false, operands: [f(9), f(18)], body: [
+      loop(9, [store(1, i, load(0, i)), store(1, e.add(i, e.i32(4)), load(0, i))]),
+    ] },
+    { name: 'a varying condition', vector: false, operands: [f(9), f(9)], body: [
+      loop(9, [{ s: 'if', c: e.lt(load(0, i), e.f32(0)), then: [store(1, i, load(0, i))], else: [] }]),
+    ] },
   ];
   it.each(cases)('$name: $vector', async ({ vector, operands, body }) => {
     expect(isVector(body, operands)).toBe(vector);
@@ -291,7 +321,11 @@ describe('vectorisation', () => {
 describe('modules', () => {
   it('share the function of identical nests, and report steps', async () => {
     const operand: NestOperand = { dtype: 'u8', elements: 5 };
-    const nest = (add: number): Nest => ({ operands: [operand, operand], body: [{ s: 'for', v: 'i', n: e.i32(5), body: [{ s: 'store', buf: 1, at: variable('i'), x: e.add({ k: 'load', t: 'i32', buf: 0, at: variable('i') }, e.i32(add)) }] }] });
+    const i = variable('i');
+    const nest = (add: number): Nest => {
+      const x = e.add({ k: 'load', t: 'i32', buf: 0, at: i }, e.i32(add));
+      return { operands: [operand, operand], body: [{ s: 'for', v: 'i', n: e.i32(5), body: [{ s: 'store', buf: 1, at: i, x }] }] };
+    };
     const program = nestProgram([nest(1), nest(2), nest(1)], [Uint8Array.of(1, 2, 3, 4, 255)]);
     const plan = makePlan(program, { target: 'wasm', variants: variantsFor('wasm') });
     const emitted = await emitWasm(plan);

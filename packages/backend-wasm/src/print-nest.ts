@@ -3,9 +3,10 @@
  * at a time where SIMD is allowed; every lane computes exactly what the scalar loop would, so results do not change.
  */
 import { fail } from '@bitloom/diagnostics';
-import { type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest } from '@bitloom/kernel-spec';
-import type { DType } from '@bitloom/tensor';
-import { DTYPES } from '@bitloom/tensor';
+import {
+  type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest,
+} from '@bitloom/kernel-spec';
+import { type DType, DTYPES } from '@bitloom/tensor';
 import { childrenOf, expressionsOf, perNode, prepareNest, statementsOf, writesOf } from './prepare-nest.js';
 
 type WasmType = Scalar | 'v128';
@@ -40,10 +41,13 @@ type Store4 = (address: string, x: string, v: string) => string;
 const store32: Store4 = (a, x) => `(v128.store align=4 ${a} ${x})`;
 const store16: Store4 = (a, x, v) => `(v128.store64_lane align=2 0 ${a} ${narrow(2, x, v)})`;
 const store8: Store4 = (a, x, v) => `(v128.store32_lane align=1 0 ${a} ${narrow(1, x, v)})`;
-const STORE4: Readonly<Partial<Record<DType, Store4>>> = { f32: store32, i32: store32, i16: store16, u16: store16, i8: store8, u8: store8, bool: store8 };
+const STORE4: Readonly<Partial<Record<DType, Store4>>> = {
+  f32: store32, i32: store32, i16: store16, u16: store16, i8: store8, u8: store8, bool: store8,
+};
 
-const FLOAT_UNARY: Readonly<Partial<Record<UnaryOp, string>>> = { neg: 'neg', abs: 'abs', sqrt: 'sqrt', floor: 'floor', ceil: 'ceil', trunc: 'trunc', nearest: 'nearest' };
-const INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = { add: 'add', sub: 'sub', mul: 'mul', and: 'and', or: 'or', xor: 'xor', shl: 'shl', shr: 'shr_s', ushr: 'shr_u' };
+const INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = {
+  add: 'add', sub: 'sub', mul: 'mul', and: 'and', or: 'or', xor: 'xor', shl: 'shl', shr: 'shr_s', ushr: 'shr_u',
+};
 const FLOAT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = { add: 'add', sub: 'sub', mul: 'mul', div: 'div', min: 'min', max: 'max' };
 const VECTOR_INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = {
   add: 'i32x4.add', sub: 'i32x4.sub', mul: 'i32x4.mul', and: 'v128.and', or: 'v128.or', xor: 'v128.xor',
@@ -130,7 +134,9 @@ class FunctionPrinter {
   private vectors = new Map<Expr, string>();
   private masks = new Map<Expr, string>();
   /** Whether an expression gives a comparison's 0 or 1, so that masks can be combined bit by bit. */
-  private readonly isBoolean = perNode<boolean>((x, self) => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or' || x.op === 'xor') && self(x.a) && self(x.b)));
+  private readonly isBoolean = perNode<boolean>(
+    (x, self) => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or' || x.op === 'xor') && self(x.a) && self(x.b)),
+  );
 
   constructor(
     private readonly operands: readonly NestOperand[],
@@ -224,11 +230,15 @@ class FunctionPrinter {
     if (op === 'bits' && isFloat(t)) {
       // NaN payloads differ between engines; the reference has one NaN.
       const int = t === 'f32' ? 'i32' : 'i64';
-      return this.scratch(t, 1, (v) => `(select (${int}.reinterpret_${t} (local.tee ${v} ${this.scalar(x)})) ${CANONICAL_NAN[t]} (${t}.eq (local.get ${v}) (local.get ${v})))`);
+      return this.scratch(t, 1, (v) => {
+        const value = `(${int}.reinterpret_${t} (local.tee ${v} ${this.scalar(x)}))`;
+        return `(select ${value} ${CANONICAL_NAN[t]} (${t}.eq (local.get ${v}) (local.get ${v})))`;
+      });
     }
-    if (isFloat(t)) return `(${t}.${FLOAT_UNARY[op]} ${this.scalar(x)})`;
-    if (op === 'neg') return `(${t}.sub (${t}.const 0) ${this.scalar(x)})`;
-    return this.scratch(t, 1, (v) => `(select (${t}.sub (${t}.const 0) (local.tee ${v} ${this.scalar(x)})) (local.get ${v}) (${t}.lt_s (local.get ${v}) (${t}.const 0)))`);
+    if (isFloat(t)) return `(${t}.${op} ${this.scalar(x)})`;
+    const zero = `(${t}.const 0)`;
+    if (op === 'neg') return `(${t}.sub ${zero} ${this.scalar(x)})`;
+    return this.scratch(t, 1, (v) => `(select (${t}.sub ${zero} (local.tee ${v} ${this.scalar(x)})) (local.get ${v}) (${t}.lt_s (local.get ${v}) ${zero}))`);
   }
 
   private binary(op: BinaryOp, t: Scalar, a: Expr, b: Expr): string {
@@ -251,8 +261,8 @@ class FunctionPrinter {
   private address(buf: number, at: Expr): string {
     const shift = Math.log2(DTYPES[this.operands[buf].dtype].bytes);
     if (at.k === 'const' && at.v === 0) return `(local.get $p${buf})`;
-    const scaled = at.k === 'const' ? `(i32.const ${Number(at.v) * 2 ** shift})` : shift === 0 ? this.scalar(at) : `(i32.shl ${this.scalar(at)} (i32.const ${shift}))`;
-    return `(i32.add (local.get $p${buf}) ${scaled})`;
+    const scaled = (): string => (shift === 0 ? this.scalar(at) : `(i32.shl ${this.scalar(at)} (i32.const ${shift}))`);
+    return `(i32.add (local.get $p${buf}) ${at.k === 'const' ? `(i32.const ${Number(at.v) * 2 ** shift})` : scaled()})`;
   }
 
   private block(body: readonly Stmt[], statement: (s: Stmt) => void): void {
@@ -527,7 +537,10 @@ class FunctionPrinter {
   }
 
   private localLines(): string {
-    return this.locals.length === 0 ? '' : `  ${[...this.locals].sort((a, b) => (a.type < b.type ? -1 : a.type > b.type ? 1 : 0)).map((l) => `(local ${l.name} ${l.type})`).join(' ')}\n`;
+    // Runs of one type are declared together in the binary.
+    const types: readonly WasmType[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
+    const sorted = types.flatMap((t) => this.locals.filter((l) => l.type === t));
+    return sorted.length === 0 ? '' : `  ${sorted.map((l) => `(local ${l.name} ${l.type})`).join(' ')}\n`;
   }
 }
 

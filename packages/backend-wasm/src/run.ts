@@ -5,11 +5,14 @@ import type { TensorMap } from '@bitloom/kernel-spec';
 import { type Tensor, bytesOf, DTYPES, sameShape, tensor } from '@bitloom/tensor';
 import { type EmittedWasm, addressOf } from './emit.js';
 
+/** Gets a copy of each call's results. */
+export type OnStep = (call: number, results: readonly Uint8Array[]) => void;
+
 export interface WasmInstance {
   /** Copies inputs in, runs all calls, copies outputs out. @throws E302 when an input is missing or of another type or shape */
   run(inputs: TensorMap): Map<string, Tensor>;
-  /** The same call by call: `onStep` gets a copy of each call's results. */
-  runSteps(inputs: TensorMap, onStep: (call: number, results: readonly Uint8Array[]) => void): Map<string, Tensor>;
+  /** The same call by call. */
+  runSteps(inputs: TensorMap, onStep: OnStep): Map<string, Tensor>;
 }
 
 interface Exports {
@@ -32,7 +35,9 @@ export async function instantiateWasm(emitted: Pick<EmittedWasm, 'wasm' | 'layou
       const t = inputs.get(p.name);
       const expected = `${dtype} [${shape.join(', ')}]`;
       if (!t) fail('E302', 'an input is missing', { node: p.name, expected });
-      if (t.dtype !== dtype || !sameShape(t.shape, shape)) fail('E302', 'an input has another type or shape', { node: p.name, found: `${t.dtype} [${t.shape.join(', ')}]`, expected });
+      if (t.dtype !== dtype || !sameShape(t.shape, shape)) {
+        fail('E302', 'an input has another type or shape', { node: p.name, found: `${t.dtype} [${t.shape.join(', ')}]`, expected });
+      }
       bytes.set(bytesOf(t), addressOf(emitted.layout, p.location));
     }
   };
@@ -65,7 +70,7 @@ export async function instantiateWasm(emitted: Pick<EmittedWasm, 'wasm' | 'layou
 }
 
 /** One run of a fresh instance. */
-export async function runWasm(emitted: EmittedWasm, plan: Plan, inputs: TensorMap, onStep?: (call: number, results: readonly Uint8Array[]) => void): Promise<Map<string, Tensor>> {
+export async function runWasm(emitted: EmittedWasm, plan: Plan, inputs: TensorMap, onStep?: OnStep): Promise<Map<string, Tensor>> {
   const instance = await instantiateWasm(emitted, plan);
   return onStep ? instance.runSteps(inputs, onStep) : instance.run(inputs);
 }

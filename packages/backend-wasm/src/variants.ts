@@ -2,8 +2,8 @@
 import { type KernelVariant, alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK, convMacs } from '@bitloom/kernel-spec';
 import {
-  CONV_PARAMS, type ConvParam, type EpilogueKind, type Isa, PANEL_STEP, type WasmFunction,
-  bitserialTile, convFunctions, depthwiseFunctions, depthwiseLanes, depthwisePixel, epilogue, gather, packActivations, panelTile, scalarTile, unpack, weightSums, widen,
+  CONV_PARAMS, type ConvParam, type EpilogueKind, type Isa, PANEL_STEP, type WasmFunction, bitserialTile, convFunctions, depthwiseFunctions,
+  depthwiseLanes, depthwisePixel, epilogue, gather, packActivations, panelTile, scalarTile, unpack, weightSums, widen,
 } from './kernels.js';
 
 /** Scratch regions of a call, by the parameter that takes their address. */
@@ -42,7 +42,8 @@ function variant(d: Definition): WasmVariant {
     scratch: (p) => offsets(p).bytes,
     arguments: (p, { args, result, scratch }) => {
       const { at } = offsets(p);
-      const values: Partial<Record<ConvParam, number>> = { ...d.numbers(p).values, x: args[0], w: args[1], scale: args[2], offset: args[3] ?? 0, y: result };
+      const operands = { x: args[0], w: args[1], scale: args[2], offset: args[3] ?? 0, y: result };
+      const values: Partial<Record<ConvParam, number>> = { ...d.numbers(p).values, ...operands };
       for (const r of REGIONS) values[r] = scratch + at[r]!;
       return CONV_PARAMS.map((name) => values[name] ?? 0);
     },
@@ -112,9 +113,12 @@ function bitserialNumbers(p: ConvParams): CallNumbers {
   const patchStride = (p.activationBits! * kp) / 8;
   const pb = pixelBlock(p, kp + patchStride);
   return {
-    regions: { codes: pb * kp + GATHER_SLACK, patch: pb * patchStride, panels: alignUp(og, 4) * 4, acc: TILE_PIXELS * alignUp(og, 8) * 4, sums: pb * 4 },
+    regions: {
+      codes: pb * kp + GATHER_SLACK, patch: pb * patchStride, panels: alignUp(og, 4) * 4, acc: TILE_PIXELS * alignUp(og, 8) * 4, sums: pb * 4,
+    },
     values: {
-      ...geometry(p), kp, codeStride: kp, patchStride, wRow: planesRow(p), tileRow: planesRow(p), accStride: alignUp(og, 8) * 4, steps: kp / 8, cb: og, pb,
+      ...geometry(p), kp, codeStride: kp, patchStride, wRow: planesRow(p), tileRow: planesRow(p), accStride: alignUp(og, 8) * 4,
+      steps: kp / 8, cb: og, pb,
     },
   };
 }
@@ -134,7 +138,10 @@ function depthwiseNumbers(isa: Isa, p: ConvParams): CallNumbers {
   const k = convK(p);
   const kp = alignUp(p.groups, 8);
   const acc = kp * 4;
-  if (p.kind === 'int') return { regions: { panels: alignUp(k, 8) * kp * 2, acc }, values: { ...geometry(p), kp, tileRow: kp * 2, steps: 2 * depthwiseLanes(isa, 'int8') } };
+  if (p.kind === 'int') {
+    const values = { ...geometry(p), kp, tileRow: kp * 2, steps: 2 * depthwiseLanes(isa, 'int8') };
+    return { regions: { panels: alignUp(k, 8) * kp * 2, acc }, values };
+  }
   const lanes = depthwiseLanes(isa, 'f32');
   return { regions: { acc }, values: { ...geometry(p), tileRow: 4 * lanes, steps: 4 * lanes * k } };
 }
@@ -153,10 +160,15 @@ const tileMacs = (p: ConvParams, channels: number): number => gathered(p) * alig
 function int8Cost(isa: Isa, p: ConvParams): number {
   const bits = p.weightBits!;
   if (isa === 'scalar') return tileMacs(p, 4) / 2.8 + 0.6 * gathered(p) + 40 * patches(p) + (0.5 + 0.4 * bits) * weights(p) + 3 * outputs(p);
-  return tileMacs(p, 8) / (pixelsOf(p) < 4 ? 10 : 30) + 0.15 * gathered(p) + 15 * patches(p) + (bits === 8 ? 0.1 : 0.15 + 0.04 * bits) * weights(p) + 0.5 * outputs(p);
+  const rate = pixelsOf(p) < 4 ? 10 : 30;
+  const unpacking = bits === 8 ? 0.1 : 0.15 + 0.04 * bits;
+  return tileMacs(p, 8) / rate + 0.15 * gathered(p) + 15 * patches(p) + unpacking * weights(p) + 0.5 * outputs(p);
 }
 
-/** 130 one-bit products a ns, whatever the lane width: popcnt is one instruction on i64, ten on v128. Each pair of planes costs half a word more. */
+/**
+ * 130 one-bit products a ns, whatever the lane width: popcnt is one instruction on i64, ten on v128. Each pair of planes costs half
+ * a word more.
+ */
 function bitserialCost(isa: Isa, p: ConvParams): number {
   const kp = bitserialK(p);
   const products = patches(p) * alignUp(perGroup(p).og, 4) * p.weightBits! * p.activationBits! * (kp + 64);
@@ -192,7 +204,10 @@ export const WASM_VARIANTS: readonly WasmVariant[] = ISAS.flatMap((isa) => {
       symbol: (p) => name(`depthwise_w${p.weightBits}`, p, isa),
       functions: (p) =>
         depthwiseFunctions(name(`depthwise_w${p.weightBits}`, p, isa), {
-          prepare: unpack(isa, p.weightBits!, 'taps'), pixel: depthwisePixel(isa, 'int8'), lanes: depthwiseLanes(isa, 'int8'), epilogue: epilogue(isa, epilogueKind(p)),
+          prepare: unpack(isa, p.weightBits!, 'taps'),
+          pixel: depthwisePixel(isa, 'int8'),
+          lanes: depthwiseLanes(isa, 'int8'),
+          epilogue: epilogue(isa, epilogueKind(p)),
         }),
       numbers: (p) => depthwiseNumbers(isa, p),
     }),
@@ -249,7 +264,9 @@ export const WASM_VARIANTS: readonly WasmVariant[] = ISAS.flatMap((isa) => {
       packing: () => (simd ? 'panel4' : 'f32'),
       symbol: () => `f32_depthwise__${isa}`,
       functions: () =>
-        depthwiseFunctions(`f32_depthwise__${isa}`, { prepare: null, pixel: depthwisePixel(isa, 'f32'), lanes: depthwiseLanes(isa, 'f32'), epilogue: epilogue(isa, 'bias') }),
+        depthwiseFunctions(`f32_depthwise__${isa}`, {
+          prepare: null, pixel: depthwisePixel(isa, 'f32'), lanes: depthwiseLanes(isa, 'f32'), epilogue: epilogue(isa, 'bias'),
+        }),
       numbers: (p) => depthwiseNumbers(isa, p),
     }),
     variant({
@@ -279,4 +296,5 @@ export const WASM_VARIANTS: readonly WasmVariant[] = ISAS.flatMap((isa) => {
 });
 
 /** The variants that a target may use: `wasm` all, `wasm-scalar` those without SIMD. */
-export const variantsFor = (target: string): readonly WasmVariant[] => (target === 'wasm-scalar' ? WASM_VARIANTS.filter((v) => v.isa === 'scalar') : WASM_VARIANTS);
+export const variantsFor = (target: string): readonly WasmVariant[] =>
+  target === 'wasm-scalar' ? WASM_VARIANTS.filter((v) => v.isa === 'scalar') : WASM_VARIANTS;
