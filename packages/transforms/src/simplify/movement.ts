@@ -1,7 +1,7 @@
 /** Reshapes, transposes and their like that cancel or join. */
 import type { Node, Rule, RuleContext, ValueId } from '@bitloom/ir';
-import { type PadAttrs, type SliceAttrs, type TransposeAttrs, broadcastShape, getOp } from '@bitloom/ops';
-import { sameShape } from '@bitloom/tensor';
+import { type GatherAttrs, type PadAttrs, type SliceAttrs, type TransposeAttrs, broadcastShape, getOp } from '@bitloom/ops';
+import { sameShape, toNumbers } from '@bitloom/tensor';
 import { attrsOf } from './util.js';
 
 /** The producer of operand 0 if it is of the same op. */
@@ -89,6 +89,27 @@ const dropExpand: Rule = {
   },
 };
 
+/** gather(x, [s, s + t, s + 2t, …]) = x[s + i·t] */
+const gatherToSlice: Rule = {
+  name: 'gather-to-slice',
+  equation: 'gather(x, [s, s + t, …]) = reshape(x[s + i·t]) for constant indices',
+  ops: ['gather'],
+  apply(ctx, n) {
+    const [x, at] = n.inputs;
+    const indices = ctx.constantOf(at);
+    if (!indices || indices.data.length === 0) return null;
+    const { axis } = attrsOf<GatherAttrs>(n);
+    const shape = ctx.shapeOf(x);
+    const resolved = toNumbers(indices).map((i) => (i < 0 ? i + shape[axis] : i));
+    const step = resolved.length > 1 ? resolved[1] - resolved[0] : 1;
+    if (step === 0 || resolved.some((v, i) => v !== resolved[0] + i * step || v < 0 || v >= shape[axis])) return null;
+    const along = (other: readonly number[], value: number): number[] => other.map((v, a) => (a === axis ? value : v));
+    const ones = shape.map(() => 1);
+    const part = ctx.add('slice', [x], { starts: along(shape.map(() => 0), resolved[0]), steps: along(ones, step), sizes: along(shape, resolved.length) });
+    return indices.shape.length === 1 ? part : ctx.add('reshape', [part], { shape: ctx.shapeOf(n.outputs[0]) });
+  },
+};
+
 /** Elementwise nodes looked through above a transpose. */
 const MAX_CHAIN = 16;
 
@@ -131,4 +152,4 @@ const cancelTransposes: Rule = {
   },
 };
 
-export const movementRules: readonly Rule[] = [joinReshapes, joinTransposes, transposeToReshape, joinSlices, joinPads, dropExpand, cancelTransposes];
+export const movementRules: readonly Rule[] = [joinReshapes, joinTransposes, transposeToReshape, joinSlices, gatherToSlice, joinPads, dropExpand, cancelTransposes];
