@@ -6,7 +6,7 @@ import { checkGradient, evaluate, gradientOf } from './gradients.test.util.js';
 import {
   type Stored, activationParams, coded, codesOf, decoded, distance, evaluateOp, integers, lowerOp, normal, rounded, runLowered,
 } from './lowered.test.util.js';
-import { createBuilder, getOp } from './registry.js';
+import { getOp } from './registry.js';
 
 interface Case {
   readonly name: string;
