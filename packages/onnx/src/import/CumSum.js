@@ -1,2 +1,0 @@
-export const CumSum = (n) => n.op('cumsum', [n.x(0)], { axis: n.axis(n.number(1, 'axis'), n.rank(0)), exclusive: n.attrs.bool('exclusive', false), reverse: n.attrs.bool('reverse', false) });
-//# sourceMappingURL=CumSum.js.map

@@ -1,2 +1,0 @@
-export const Identity = (n) => n.x(0);
-//# sourceMappingURL=Identity.js.map

@@ -1,3 +1,0 @@
-import type { OnnxImporter } from '../node.js';
-/** `k` is an attribute before opset 10. */
-export declare const TopK: OnnxImporter;

@@ -1,2 +1,0 @@
-export const Where = (n) => n.op('select', n.all());
-//# sourceMappingURL=Where.js.map

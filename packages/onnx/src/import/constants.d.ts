@@ -1,2 +1,0 @@
-import type { OnnxImporter } from '../node.js';
-export declare const constants: Readonly<Record<string, OnnxImporter>>;
