@@ -13,8 +13,8 @@ const bits = [field('bits.weights', 'number', 'weight bits, average over paramet
 const found = (at: string): Field[] => [
   field(`${at}strategy`, 'string', '`uniform`, `mckp`, `assignment` or `none`'),
   field(`${at}objective`, 'number or null', 'predicted increase of the loss'),
-  field(`${at}lowerBound`, 'number or null', 'no assignment within the budget is below this (LP relaxation)'),
-  field(`${at}gap`, 'number or null', '(objective − lowerBound) / objective'),
+  field(`${at}lowerBound`, 'number or null', 'LP relaxation of the search: nothing within the budget is below it'),
+  field(`${at}gap`, 'number or null', 'how far the objective may lie above the best possible, relative; 0 where it is proven the best'),
 ];
 const seconds = (at: string): Field => field(`${at}seconds`, 'number', 'time that the search took');
 const budget = [

@@ -33,7 +33,7 @@ export async function main(argv: readonly string[], io: Io = processIo()): Promi
     return await (io.signal ? Promise.race([work, aborted(io.signal)]) : work);
   } catch (error) {
     session.progress.clear();
-    if (error === INTERRUPT) {
+    if (io.signal?.aborted) {
       if (session.output !== null) abandonOutput(session.output);
       io.err('interrupted\n');
       return INTERRUPTED;
@@ -48,12 +48,10 @@ export async function main(argv: readonly string[], io: Io = processIo()): Promi
   }
 }
 
-const INTERRUPT = Symbol('interrupt');
-
 const aborted = (signal: AbortSignal): Promise<never> =>
   new Promise((_, reject) => {
-    if (signal.aborted) reject(INTERRUPT);
-    signal.addEventListener('abort', () => reject(INTERRUPT), { once: true });
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
 
 /** What commander refuses, as E101. */

@@ -56,7 +56,7 @@ function option(flags: string, about: string, parse?: Parser): Option {
 
 /** A flag that may be repeated. */
 function repeated(flags: string, about: string, parse: Parser = (_, text) => text): Option {
-  const o = new Option(flags, about);
+  const o = new Option(flags, `${about} (may be repeated)`);
   return o.argParser((text: string, previous: unknown[] | undefined) => [...(previous ?? []), parse(o.long!, text)]);
 }
 
@@ -155,9 +155,13 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
       const started = performance.now();
       const printed = new Set((flags.printIrAfter as string[] | undefined) ?? []);
       const result = await act(path, flags, {
-        progress: flags.quiet ? undefined : progress.update,
+        progress: (step, done, total) => {
+          io.signal?.throwIfAborted();
+          if (!flags.quiet) progress.update(step, done, total);
+        },
         warn: (w) => log(`WARNING: ${w}`),
         afterPass: (pass, ir) => {
+          io.signal?.throwIfAborted();
           if (flags.verbose) log(`${((performance.now() - started) / 1000).toFixed(2).padStart(8)} s  ${pass}`);
           if (printed.has(pass) || printed.has('all')) log(`// after ${pass}\n${ir()}`);
         },
@@ -171,7 +175,7 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
   verb('compile', ['<model>', 'ONNX file'], 'compile an ONNX file to a bundle', {
     'Output:': [
       option('-o, --output <folder>', 'where the bundle goes; without it only the report is made', text),
-      repeated('--target <target>', `${TARGETS.join(', ')}; repeat for several (default: wasm)`, among(TARGETS)),
+      repeated('--target <target>', `${TARGETS.join(', ')} (default: wasm)`, among(TARGETS)),
       option('--c-name <name>', `prefix of the C files and functions (default: ${defaults.cName})`, text),
       config(),
     ],
@@ -282,7 +286,7 @@ Examples:
   });
 
   verb('run', ['<bundle>', 'bundle folder'], 'run a bundle on numpy arrays', {
-    'Data:': [repeated('--input <file>', 'x.npy, NAME=x.npy for one of several inputs, or x.npz with arrays by input name; repeat for several').makeOptionMandatory()],
+    'Data:': [repeated('--input <file>', 'x.npy, NAME=x.npy for one of several inputs, or x.npz with arrays by input name').makeOptionMandatory()],
     'Output:': [option('-o, --output <file>', 'y.npy, or y.npz with arrays by output name', text), targetOf()],
   }, `Arrays are what the network takes (no preprocessing), of its shape, or several samples stacked in the first dimension.
 

@@ -31,7 +31,7 @@ const lines = (pairs: readonly (readonly [string, string] | null)[]): string => 
 const budgetLine = (b: BudgetUse | null): readonly [string, string] | null => b && ['budget', `${b.text}: ${b.shown}, ${((100 * b.used) / b.limit).toFixed(1)} % of it`];
 const searchLine = (s: { strategy: string; objective: number | null; lowerBound: number | null; gap: number | null; seconds: number }): readonly [string, string] => [
   'search',
-  `${s.strategy}, ${s.seconds.toFixed(1)} s${s.objective === null ? '' : `, predicted loss ${precise(s.objective)}, lower bound ${precise(s.lowerBound)}, gap ${s.gap === null ? '–' : `${(100 * s.gap).toFixed(2)} %`}`}`,
+  `${s.strategy}, ${s.seconds.toFixed(1)} s${s.objective === null ? '' : `, predicted loss ${precise(s.objective)}, LP bound ${precise(s.lowerBound)}, gap ${s.gap === null ? '–' : s.gap === 0 ? '0 (proven optimal)' : `${(100 * s.gap).toFixed(2)} %`}`}`,
 ];
 const averages = (b: { weights: number; activations: number }): readonly [string, string] => ['bits', `weights ${b.weights.toFixed(2)}, activations ${b.activations.toFixed(2)} (averages over parameters, over MACs)`];
 const warned = (warnings: readonly string[]): string => warnings.map((w) => `\nWARNING: ${w}`).join('');
@@ -54,7 +54,10 @@ export function compileText(r: CompileReport): string {
 }
 
 export function searchText(r: SearchReport): string {
-  const front = r.pareto.map((p) => [si(Math.round(p.cost)), precise(p.loss), fixed(p.weightBits, 2), fixed(p.activationBits, 2), p.cost === r.budget?.used ? '← chosen' : '']);
+  // What was chosen may lie between the points of the front.
+  const chosen = r.budget && r.objective !== null ? { cost: r.budget.used, loss: r.objective, weightBits: r.bits.weights, activationBits: r.bits.activations } : null;
+  const points = [...r.pareto.filter((p) => p.cost !== chosen?.cost), ...(chosen ? [chosen] : [])].sort((a, b) => a.cost - b.cost);
+  const front = points.map((p) => [si(Math.round(p.cost)), precise(p.loss), fixed(p.weightBits, 2), fixed(p.activationBits, 2), p === chosen ? '← chosen' : '']);
   return [
     table(['layer', 'op', 'weights', 'activations', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, bits(l.weightBits), bits(l.activationBits), si(l.params), si(l.macs)])),
     '',

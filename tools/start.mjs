@@ -1,0 +1,37 @@
+#!/usr/bin/env node
+/** `npm start`: from a fresh clone to a compiled, verified and measured example network. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { cCompiler, must, root, say, setUp, tsc } from './setup.mjs';
+
+const MODEL = 'examples/shapes/model.onnx';
+const CALIBRATION = 'examples/shapes/calib.npz';
+const TEST = 'examples/shapes/test.npz';
+const BUNDLE = 'dist/shapes';
+
+setUp();
+
+say('Build (tsc -b)');
+must(...tsc());
+
+const bitloom = (...args) => {
+  say(`bitloom ${args.join(' ')}`);
+  must(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args]);
+};
+
+const cc = cCompiler();
+if (!cc) console.log('\nNo C compiler found (CC, cc, gcc, clang): the example is compiled for WebAssembly only.');
+
+bitloom('inspect', MODEL);
+bitloom('compile', MODEL, '--calib', CALIBRATION, '--budget', 'size=12.5%', '--target', 'wasm', ...(cc ? ['--target', 'c'] : []), '-o', BUNDLE);
+
+const { readNpz, tensor, writeNpy } = await import(new URL('../packages/tensor/dist/index.js', import.meta.url));
+const [, images] = [...readNpz(readFileSync(join(root, TEST)))].find(([name]) => name !== 'labels');
+const one = images.data.length / images.shape[0];
+writeFileSync(join(root, 'dist/shapes-sample.npy'), writeNpy(tensor(images.dtype, [1, ...images.shape.slice(1)], images.data.slice(0, one))));
+bitloom('run', BUNDLE, '--input', 'dist/shapes-sample.npy');
+bitloom('verify', BUNDLE);
+bitloom('eval', MODEL, '--data', TEST);
+bitloom('eval', BUNDLE, '--data', TEST);
+
+say(`Done. The bundle is in ${BUNDLE}; docs/cli.md tells what else bitloom can do.`);
