@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { type DataSource, batches, openData, preprocessingSchema } from '@bitloom/data';
 import type { Progress } from '@bitloom/calibrate';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
-import { bytesOf } from '@bitloom/tensor';
+import { DTYPES, type DType, bytesOf, isFloat } from '@bitloom/tensor';
 import { cRunner, openBundle, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
 
 export interface Mismatch {
@@ -34,10 +34,15 @@ export interface VerifyOptions {
   readonly limit: number | null;
 }
 
-const firstDifference = (a: Uint8Array, b: Uint8Array): number => {
+/** Index of the first byte that differs, −1 for none. Any two NaNs are equal: their payloads are not specified. */
+function firstDifference(a: Uint8Array, b: Uint8Array, dtype: DType): number {
   if (a.length !== b.length) return Math.min(a.length, b.length);
-  return Buffer.compare(a, b) === 0 ? -1 : a.findIndex((v, i) => v !== b[i]);
-};
+  if (Buffer.compare(a, b) === 0) return -1;
+  if (!isFloat(dtype)) return a.findIndex((v, i) => v !== b[i]);
+  const [x, y] = [a, b].map((bytes) => new DTYPES[dtype].array(bytes.slice().buffer));
+  const at = x.findIndex((v: number | bigint, i: number) => !Object.is(v, y[i]));
+  return at < 0 ? -1 : at * DTYPES[dtype].bytes;
+}
 
 /** Samples per run of the C program. */
 const C_BATCH = 128;
@@ -61,7 +66,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
   };
   const compareOutputs = (vector: number, backend: string, expected: TensorMap, got: TensorMap): void => {
     for (const [name, t] of expected) {
-      const index = firstDifference(bytesOf(t), bytesOf(got.get(name)!));
+      const index = firstDifference(bytesOf(t), bytesOf(got.get(name)!), t.dtype);
       if (index >= 0) note({ vector, backend, layer: null, node: name, index });
     }
   };
@@ -73,7 +78,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
       const reference = layerwise ? runProgram(program, inputs, (_, __, results) => void steps.push(results.map((r) => new Uint8Array(r.buffer, r.byteOffset, r.byteLength).slice()))) : null;
       const compareStep = (backend: string, call: number, results: readonly Uint8Array[]): void => {
         results.forEach((r, i) => {
-          const index = firstDifference(steps[call][i], r);
+          const index = firstDifference(steps[call][i], r, program.buffers[program.calls[call].results[i]].dtype);
           if (index >= 0) note({ vector, backend, layer: call, node: program.calls[call].origin, index });
         });
       };
