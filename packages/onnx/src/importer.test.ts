@@ -7,7 +7,8 @@ import { evaluateGraph } from '@bitloom/ops';
 import { Rng, type Tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ModelParts, info, model, node, proto } from './fixtures.test.util.js';
-import { type ImportOptions, type Imported, importOnnx, readOnnx } from './importer.js';
+import { type Imported, importOnnx, readOnnx } from './importer.js';
+import type { ImportOptions } from './input-shapes.js';
 import { type NodeProto, type TensorProto, onnx } from './proto.js';
 
 const load = (p: ModelParts, options?: ImportOptions): Imported => importOnnx(model(p), options);

@@ -1,4 +1,6 @@
-export { type ImportOptions, type Imported, OPSET_MAX, OPSET_MIN, importOnnx, readOnnx } from './importer.js';
+export { type Imported, importOnnx, readOnnx } from './importer.js';
+export type { ImportOptions } from './input-shapes.js';
+export { OPSET_MAX, OPSET_MIN } from './model-import.js';
 export { IMPORTERS } from './import/index.js';
 export type { OnnxImporter, OnnxNode } from './node.js';
 export { type ImportedCase, type NodeCase, importNodeCase, loadNodeCases } from './node-tests.js';

@@ -5,7 +5,8 @@ import { verifyGraph } from '@bitloom/ir';
 import { evaluateGraph, opTable } from '@bitloom/ops';
 import { type Tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { type ImportOptions, readOnnx } from './importer.js';
+import { readOnnx } from './importer.js';
+import type { ImportOptions } from './input-shapes.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const data = process.env.BITLOOM_DATA ?? `${root}../shared/data`;

@@ -24,6 +24,17 @@ export const numberOf = (v: unknown): number => (typeof v === 'number' ? v : Num
 /** `''` and `ai.onnx` name the same domain. */
 export const domainOf = (domain: string | null | undefined): string => (domain === 'ai.onnx' ? '' : (domain ?? ''));
 
+/** Names that the file gives values to. */
+export const initializerNames = (g: GraphProto): string[] => [
+  ...(g.initializer ?? []).map((t) => t.name ?? ''),
+  ...(g.sparseInitializer ?? []).map((t) => t.values?.name ?? ''),
+];
+
+/** Operator set version of each domain. */
+export function opsetsOf(imports: readonly OperatorSetIdProto[] | null | undefined): Map<string, number> {
+  return new Map((imports ?? []).map((o) => [domainOf(o.domain), numberOf(o.version)]));
+}
+
 /**
  * Decodes a model and checks that it is one.
  * @throws E201 when the bytes are not a protobuf, are cut short, or hold no graph, IR version or opset.

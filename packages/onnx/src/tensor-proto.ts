@@ -116,7 +116,8 @@ export function tensorHeader(p: TensorProto, name: string): { type: OnnxType & {
 export function readTensor(p: TensorProto, name: string, folder?: string): Tensor {
   const { type, shape, count } = tensorHeader(p, name);
   const bytes = Math.ceil((count * type.bits) / 8);
-  const misfit = (found: string, expected: string): never => fail('E204', 'tensor data does not fit its shape', { node: name, found, expected: `${expected} for [${shape.join(', ')}]` });
+  const misfit = (found: string, expected: string): never =>
+    fail('E204', 'tensor data does not fit its shape', { node: name, found, expected: `${expected} for [${shape.join(', ')}]` });
   if (Number(p.dataLocation ?? 0) === EXTERNAL) return { dtype: type.dtype, shape, data: fromBytes(readExternal(p, bytes, name, folder), type, count) };
   if (p.rawData?.length) {
     if (p.rawData.length !== bytes) misfit(`${p.rawData.length} bytes`, `${bytes} bytes`);
@@ -140,7 +141,9 @@ export function readSparse(p: SparseTensorProto, folder?: string): Tensor {
   const strides = indices.length === n ? [1] : rowMajorStrides(shape);
   for (let i = 0; i < n; i++) {
     const at = strides.reduce((sum, s, axis) => sum + s * indices[i * strides.length + axis], 0);
-    if (!Number.isInteger(at) || at < 0 || at >= out.data.length) fail('E204', 'sparse tensor index is out of range', { node: name, found: String(at), expected: `[${shape.join(', ')}]` });
+    if (!Number.isInteger(at) || at < 0 || at >= out.data.length) {
+      fail('E204', 'sparse tensor index is out of range', { node: name, found: String(at), expected: `[${shape.join(', ')}]` });
+    }
     out.data[at] = values.data[i];
   }
   return out;

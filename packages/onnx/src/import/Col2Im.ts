@@ -13,7 +13,9 @@ export const Col2Im: OnnxImporter = (n) => {
   const places = kernel.reduce((p, d) => p * d, 1);
   const [batch, rows] = n.shape(0);
   const channels = rows / places;
-  if (n.rank(0) !== 3 || !Number.isInteger(channels) || n.shape(0)[2] !== blocks.reduce((p, d) => p * d, 1)) n.mismatch(`[${n.shape(0).join(', ')}]`, `[batch, channels·${places}, ${blocks.join('·')}]`);
+  if (n.rank(0) !== 3 || !Number.isInteger(channels) || n.shape(0)[2] !== blocks.reduce((p, d) => p * d, 1)) {
+    n.mismatch(`[${n.shape(0).join(', ')}]`, `[batch, channels·${places}, ${blocks.join('·')}]`);
+  }
   const weights = n.generate('f32', [rows, 1, ...kernel], (i) => i % places === Math.floor(i / places) % places);
   const x = n.cast(n.reshape(n.x(0), [batch, rows, ...blocks]), 'f32');
   // What the stride leaves of the image beyond the last block.

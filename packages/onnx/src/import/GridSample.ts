@@ -41,7 +41,8 @@ export const GridSample: OnnxImporter = (n) => {
   const mode = { bilinear: 'linear', bicubic: 'cubic' }[n.attrs.string('mode', 'linear')] ?? n.attrs.string('mode', 'linear');
   const padding = n.attrs.string('padding_mode', 'zeros');
   const corners = n.attrs.bool('align_corners', false);
-  if (!['linear', 'nearest', 'cubic'].includes(mode) || !['zeros', 'border', 'reflection'].includes(padding) || (mode === 'cubic' && rank !== 2)) n.unsupported(`mode ${mode}, padding ${padding}, ${rank} axes`);
+  const known = ['linear', 'nearest', 'cubic'].includes(mode) && ['zeros', 'border', 'reflection'].includes(padding);
+  if (!known || (mode === 'cubic' && rank !== 2)) n.unsupported(`mode ${mode}, padding ${padding}, ${rank} axes`);
 
   const flat = n.reshape(n.x(1), [batch, points, rank]);
   const inside = (u: ValueId, size: number): ValueId =>
@@ -72,7 +73,8 @@ export const GridSample: OnnxImporter = (n) => {
       const place = n.cast(clamped, 'i64');
       const valid = n.cast(n.op('equal', [clamped, tap.at]), b.typeOf(tap.at).dtype);
       const factors = [weight, tap.weight, padding === 'zeros' ? valid : null].filter((w) => w !== null);
-      combine(axis + 1, index === null ? place : add(b, scale(b, index, spatial[axis]), place), factors.length === 0 ? null : factors.reduce((p, w) => mul(b, p, w)));
+      const next = index === null ? place : add(b, scale(b, index, spatial[axis]), place);
+      combine(axis + 1, next, factors.length === 0 ? null : factors.reduce((p, w) => mul(b, p, w)));
     }
   };
   combine(0, null, null);

@@ -16,6 +16,8 @@ export const Reshape: OnnxImporter = (n) => {
     const rest = shape.reduce((p, d, i) => (i === open ? p : p * d), 1);
     shape[open] = rest === 0 ? 0 : count / rest;
   }
-  if (shape.some((d) => d < 0 || !Number.isInteger(d)) || shape.reduce((p, d) => p * d, 1) !== count) n.mismatch(`[${from.join(', ')}] to [${target.join(', ')}]`, 'equal element counts');
+  if (shape.some((d) => d < 0 || !Number.isInteger(d)) || shape.reduce((p, d) => p * d, 1) !== count) {
+    n.mismatch(`[${from.join(', ')}] to [${target.join(', ')}]`, 'equal element counts');
+  }
   return n.reshape(n.x(0), shape);
 };

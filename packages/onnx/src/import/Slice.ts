@@ -8,7 +8,9 @@ export const Slice: OnnxImporter = (n) => {
   const ends = read('ends', 2) ?? [];
   const axes = (read('axes', 3) ?? starts.map((_, i) => i)).map((a) => n.axis(a, shape.length));
   const steps = (n.opset < 10 ? null : n.ints(4, 'steps')) ?? starts.map(() => 1);
-  if (ends.length !== starts.length || axes.length !== starts.length || steps.length !== starts.length || steps.includes(0)) n.mismatch('starts, ends, axes or steps of different lengths, or a zero step', 'one of each per axis');
+  if ([ends, axes, steps].some((list) => list.length !== starts.length) || steps.includes(0)) {
+    n.mismatch('starts, ends, axes or steps of different lengths, or a zero step', 'one of each per axis');
+  }
   const out = { starts: shape.map(() => 0), steps: shape.map(() => 1), sizes: [...shape] };
   axes.forEach((axis, i) => {
     const d = shape[axis];

@@ -10,7 +10,8 @@ const SWAPPED: Readonly<Record<string, string>> = { Greater: 'less', GreaterOrEq
 /** Any number of operands, folded from the left. */
 const VARIADIC: Readonly<Record<string, string>> = { Max: 'max', Min: 'min', Sum: 'add' };
 
-const table = (ops: Readonly<Record<string, string>>, make: (op: string) => OnnxImporter): [string, OnnxImporter][] => Object.entries(ops).map(([name, op]) => [name, make(op)]);
+const table = (ops: Readonly<Record<string, string>>, make: (op: string) => OnnxImporter): [string, OnnxImporter][] =>
+  Object.entries(ops).map(([name, op]) => [name, make(op)]);
 
 export const binary: Readonly<Record<string, OnnxImporter>> = Object.fromEntries([
   ...table(SAME, (op) => (n) => n.op(op, [n.x(0), n.x(1)])),

@@ -84,7 +84,9 @@ function recurrent(kind: Kind): OnnxImporter {
     const direction = n.attrs.string('direction', 'forward');
     const directions = direction === 'bidirectional' ? 2 : 1;
     const [count, rows, hidden] = n.shape(2);
-    if (count !== directions || rows !== kind.gates * hidden || n.shape(1)[1] !== rows) n.mismatch(`R [${n.shape(2).join(', ')}]`, `[${directions}, ${kind.gates}·hidden, hidden]`);
+    if (count !== directions || rows !== kind.gates * hidden || n.shape(1)[1] !== rows) {
+      n.mismatch(`R [${n.shape(2).join(', ')}]`, `[${directions}, ${kind.gates}·hidden, hidden]`);
+    }
     const names = n.attrs.strings('activations', null) ?? Array.from({ length: directions }, () => kind.activations).flat();
     const lengths = n.ints(4, 'sequence_lens');
     const ragged = lengths?.some((l) => l !== steps) ? lengths : null;
@@ -118,7 +120,7 @@ function recurrent(kind: Kind): OnnxImporter {
       let bias: ValueId[] = [];
       if (biases !== null && recurrentBias !== null) {
         const inFold = rowsOf(recurrentBias, 0, folded);
-        const whole = rest === 0 ? inFold : n.op('concat', [inFold, n.const(b.typeOf(x).dtype, [rest * hidden], new Array<number>(rest * hidden).fill(0))], { axis: 0 });
+        const whole = rest === 0 ? inFold : compose.padWith(b, inFold, [0], [rest * hidden]);
         bias = [add(b, rowsOf(biases, 0, kind.gates), whole)];
       }
       const products = n.op('linear', [x, w, ...bias]);

@@ -17,7 +17,10 @@ export function standardize(n: OnnxNode, x: ValueId, axes: readonly number[], ep
 }
 
 /** One value per channel, shaped to broadcast over [N, C, spatial…]. */
-export const perChannel = (n: OnnxNode, v: ValueId, rank: number): ValueId => n.reshape(v, [...n.b.shapeOf(v), ...new Array<number>(Math.max(0, rank - 1 - n.b.shapeOf(v).length)).fill(1)]);
+export function perChannel(n: OnnxNode, v: ValueId, rank: number): ValueId {
+  const shape = n.b.shapeOf(v);
+  return n.reshape(v, [...shape, ...new Array<number>(Math.max(0, rank - 1 - shape.length)).fill(1)]);
+}
 
 /** y·scale + bias, either left out where null. */
 export const affine = (n: OnnxNode, y: ValueId, scale: ValueId | null, bias: ValueId | null): ValueId => {
