@@ -356,7 +356,7 @@ describe('looking inside', () => {
   test('--print-ir-after all prints each step on stderr', async () => {
     const { code, out, err } = await bitloom('compile', MODEL, ...QUICK, '--print-ir-after', 'all', '--json');
     expect(code).toBe(0);
-    expect([...err.matchAll(/^\/\/ after (\w+)$/gm)].map((m) => m[1])).toEqual(['simplify', 'candidates', 'chosen', 'calibrated']);
+    expect([...err.matchAll(/^\/\/ after ([\w-]+)$/gm)].map((m) => m[1])).toEqual(['import', 'simplify', 'fuse-activation', 'candidates', 'chosen', 'calibrated']);
     expect(() => JSON.parse(out)).not.toThrow();
     const one = await bitloom('compile', MODEL, ...QUICK, '--print-ir-after', 'chosen');
     expect(one.err.match(/^\/\/ after/gm)).toHaveLength(1);
@@ -377,7 +377,7 @@ describe('looking inside', () => {
     expect(readFileSync(file, 'utf8').trimEnd()).toBe(out.trimEnd());
   });
 
-  test('-v names the steps', async () => expect((await bitloom('compile', MODEL, '--precision', 'f32', '-v')).err).toMatch(/ s {2}simplify\n.* s {2}done/));
+  test('-v names the steps', async () => expect((await bitloom('compile', MODEL, '--precision', 'f32', '-v')).err).toMatch(/ s {2}simplify\n.* s {2}fuse-activation\n.* s {2}done/));
 });
 
 describe('configuration files', () => {

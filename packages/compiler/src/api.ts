@@ -18,7 +18,7 @@ import type { LayerReport } from './report.js';
 import { observe, search as runSearch, searchProblem } from './search.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
-export const PASSES = ['simplify', 'candidates', 'chosen', 'calibrated'] as const;
+export const PASSES = ['import', 'simplify', 'fuse-activation', 'candidates', 'chosen', 'calibrated'] as const;
 
 /** How a budget was met: `limit` and `used` in bytes (size), BOPs (bops) or weight bits (bits). */
 export interface BudgetUse {

@@ -24,18 +24,21 @@ export interface LoadedModel {
 
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
+/** Sees (and checks) the graph after a named pass. */
+export type Seen = (pass: string, g: Graph) => Graph;
+
 /** All float transformations, in the order in which they run. */
-export const prepare = (g: Graph): Graph => fuseActivation(simplify(g));
+export const prepare = (g: Graph, seen: Seen = (_, h) => h): Graph => seen('fuse-activation', fuseActivation(seen('simplify', simplify(seen('import', g)))));
 
 /** @throws E2xx, E704 */
-export async function loadModel(path: string, define: Readonly<Record<string, number>> = {}): Promise<LoadedModel> {
+export async function loadModel(path: string, define: Readonly<Record<string, number>> = {}, seen?: Seen): Promise<LoadedModel> {
   const bytes = await readFile(path).catch((cause) => fail('E704', 'model cannot be read', { node: path, found: (cause as NodeJS.ErrnoException).code }, cause));
   if (bytes.length > MAX_MODEL_BYTES) fail('E206', 'model file too large', { node: path, found: `${bytes.length} bytes`, expected: `at most ${MAX_MODEL_BYTES}` });
   const name = basename(path).replace(/\.onnx$/i, '');
   const folder = dirname(path);
   const imported = importOnnx(bytes, { define, folder, name });
   return {
-    graph: prepare(imported.graph), annotations: imported.annotations, name, folder, define, bytes,
+    graph: prepare(imported.graph, seen), annotations: imported.annotations, name, folder, define, bytes,
     opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
   };
 }

@@ -1,8 +1,9 @@
 /** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
 import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
 import type { DataSource } from '@bitloom/data';
-import { type Graph, type Phase, PHASES, deadCode, printGraph } from '@bitloom/ir';
+import { type Graph, type Phase, PHASES, deadCode, printGraph, verifyGraph } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
+import { opTable } from '@bitloom/ops';
 import { type BitChoice, type SearchResult, readAssignment, toAssignment } from '@bitloom/search';
 import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
@@ -35,14 +36,14 @@ export interface Compiled {
 export async function compileToProgram(path: string, o: CompileOptions, hooks: Hooks = {}, assignment: unknown = null): Promise<Compiled> {
   const progress = hooks.progress ?? (() => {});
   const seen = (pass: string, g: Graph): Graph => {
+    verifyGraph(g, opTable, { pass });
     hooks.afterPass?.(pass, () => printGraph(g).text);
     return g;
   };
   const reached = (phase: Phase): boolean => hooks.stopAfter !== undefined && PHASES.indexOf(hooks.stopAfter) <= PHASES.indexOf(phase);
-  const model = await loadModel(path, o.define);
+  const model = await loadModel(path, o.define, seen);
   const stopped = (graph: Graph, rest: Partial<Compiled> = {}): Compiled => ({ model, graph, program: null, search: null, searchSeconds: 0, choice: null, observed: null, ...rest });
 
-  seen('simplify', model.graph);
   if (reached('float')) return stopped(model.graph);
   if (o.precision !== null && parsePrecision(o.precision) === 'f32') return { ...stopped(model.graph), program: lowerGraph(model.graph) };
 
