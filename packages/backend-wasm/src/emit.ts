@@ -1,5 +1,6 @@
 /** From a plan to a WebAssembly module: one function per kernel symbol and per distinct nest, one wrapper per call. */
 import { fail } from '@bitloom/diagnostics';
+import type wabtInit from 'wabt';
 import { type Location, type Plan, type PlannedCall, alignUp } from '@bitloom/codegen';
 import type { ConvParams } from '@bitloom/kernel-spec';
 import { CONV_PARAMS, isFloatParam } from './kernels.js';
@@ -109,10 +110,13 @@ export function emitWat(plan: Plan): { readonly wat: string; readonly layout: Me
   return { wat, layout };
 }
 
+let loaded: ReturnType<typeof wabtInit> | null = null;
+/** The assembler, loaded once, on first use. */
+const loadWabt = (): ReturnType<typeof wabtInit> => (loaded ??= import('wabt').then((m) => m.default()));
+
 /** Assembles text. @throws E603 with wabt's message and the line it is about */
 export async function assemble(wat: string): Promise<Uint8Array> {
-  const { default: load } = await import('wabt');
-  const wabt = await load();
+  const wabt = await loadWabt();
   try {
     const module = wabt.parseWat('module.wat', wat, { simd: true, sat_float_to_int: true, sign_extension: true, mutable_globals: true });
     try {
