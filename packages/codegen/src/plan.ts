@@ -1,4 +1,5 @@
 /** From a Program to a Plan: a variant per call, packed weights, and a place in memory for every buffer. */
+import { fail } from '@bitloom/diagnostics';
 import { byteSize } from '@bitloom/tensor';
 import { type BufferDef, type KernelCall, type Port, type Program, convK } from '@bitloom/kernel-spec';
 import { alignUp, planMemory } from './memory.js';
@@ -60,17 +61,17 @@ export interface PlanOptions {
   readonly filter?: VariantFilter;
 }
 
-/** @throws E601 when no variant accepts a call. */
+/** @throws E601 when no variant accepts a call, or the weights of a convolution are not constant */
 export function makePlan(program: Program, options: PlanOptions): Plan {
   const variants = program.calls.map((c) => (c.family === 'conv' ? chooseVariant(options.variants, c.params, c.origin, options.filter) : null));
 
-  // A weight buffer is packed for its (only) conv; a constant used in two ways is packed once per format.
+  // A constant used in two ways is packed once per format and shape.
   const blobs: Uint8Array[] = [];
   const constants: PackedConstant[] = [];
   const byKey = new Map<string, Location>();
   let weightBytes = 0;
   const place = (buffer: number, packing: PackingName | 'raw', shape: WeightShape | null): Location => {
-    const key = `${buffer}:${packing}`;
+    const key = JSON.stringify([buffer, packing, shape]);
     const known = byKey.get(key);
     if (known) return known;
     const data = program.buffers[buffer].data!;
@@ -91,7 +92,11 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     return place(arg, variants[i]!.packing(p), { rows: p.outC, k: convK(p), bits: p.weightBits });
   };
   // Packed weights first, so that they can be shipped apart from everything else.
-  program.calls.forEach((c, i) => c.family === 'conv' && constantOf(c, i, c.args[1], 1));
+  program.calls.forEach((c, i) => {
+    if (c.family !== 'conv') return;
+    if (!program.buffers[c.args[1]].data) fail('E601', 'the weights of a convolution must be constant', { node: c.origin });
+    constantOf(c, i, c.args[1], 1);
+  });
   const packedBytes = weightBytes;
 
   const lives = new Map<number, { first: number; last: number }>();

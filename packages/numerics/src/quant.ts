@@ -83,7 +83,7 @@ export function dequantize(codes: ArrayLike<number>, shape: readonly number[], p
   return Float32Array.from({ length: codes.length }, (_, i) => dequantizeValue(codes[i], p.scale[ch(i)], p.zeroPoint[ch(i)]));
 }
 
-/** Q(x) − x in float: the perturbation that sensitivities measure, and what fake quantisation adds. */
+/** Q(x): the float values nearest to `data` that the codes can express. */
 export function fakeQuantize(data: Float32Array, shape: readonly number[], p: QuantParams): Float32Array {
   return dequantize(quantize(data, shape, p), shape, p);
 }
