@@ -57,7 +57,7 @@ describe('emitC', () => {
   it('shares the function of equal nests', () => {
     const twice = { ...program, calls: [...program.calls, program.calls[2]] };
     const code = emitC(makePlan(twice, { target: 'c', variants: C_VARIANTS }), { name: 'm' }).get('m.c')!;
-    expect(code.match(/static void nest_\d+\(/g)).toEqual(['static void nest_0(']);
+    expect(code.match(/static BL_NOINLINE void nest_\d+\(/g)).toEqual(['static BL_NOINLINE void nest_0(']);
     expect(code.match(/ {4}nest_0\(/g)).toHaveLength(2);
   });
 

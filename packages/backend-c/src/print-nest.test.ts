@@ -230,7 +230,7 @@ describe('printNest', () => {
       body: [{ s: 'for', v: 'i0', n: e.i32(10), body: [{ s: 'store', buf: 1, at: i, x: e.add(e.mul(load, e.i32(5)), e.i32(-7)) }] }],
     }, 'f');
     expect(stored).toEqual([false, true]);
-    expect(code).toBe(`static void f(const int32_t *restrict p0, uint8_t *restrict p1)
+    expect(code).toBe(`static BL_NOINLINE void f(const int32_t *restrict p0, uint8_t *restrict p1)
 {
   for (int32_t i0 = 0; i0 < 10; i0++) {
     p1[i0] = (uint8_t)(int32_t)(((uint32_t)p0[(i0 * 3) + 1] * (uint32_t)5) + (uint32_t)(-7));

@@ -333,7 +333,7 @@ export interface PrintedNest {
 }
 
 /**
- * A nest as `static void name(operands…)`. Text is equal for equal nests and names.
+ * A nest as a static function `void name(operands…)`. Text is equal for equal nests and names.
  * @throws E901 when the nest is malformed
  */
 export function printNest(nest: Nest, name: string): PrintedNest {
@@ -344,7 +344,7 @@ export function printNest(nest: Nest, name: string): PrintedNest {
   const stored = nest.operands.map((_, i) => p.stored.has(i));
   const params = nest.operands.map((o, i) => `${stored[i] ? '' : 'const '}${C_TYPE[o.dtype]} *restrict p${i}`);
   const unused = nest.operands.flatMap((_, i) => (p.used.has(i) ? [] : [`  (void)p${i};`]));
-  const code = [`static void ${name}(${params.join(', ') || 'void'})`, '{', ...unused, ...p.lines, '}'].join('\n');
+  const code = [`static BL_NOINLINE void ${name}(${params.join(', ') || 'void'})`, '{', ...unused, ...p.lines, '}'].join('\n');
   return { code, stored };
 }
 
