@@ -1,13 +1,13 @@
 /** Calibration: numbers for every chosen scheme, and bias correction. Layers are matched between graphs of different batch sizes by name. */
 import type { DataSource } from '@bitloom/data';
 import { compileGraph } from '@bitloom/engine';
-import { FLOAT, type Graph, GraphBuilder, type Node, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
+import { FLOAT, type Graph, GraphBuilder, IdPool, type Node, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
 import { compose, opTable } from '@bitloom/ops';
 import { tensor } from '@bitloom/tensor';
 import { layersOf, quantizable } from '@bitloom/transforms';
-import { type Histogram, accumulate, BINS } from './histogram.js';
-import { type Progress, graphBatches } from './observe.js';
+import { type Histogram, mergeHistograms } from './histogram.js';
+import { type Progress, batchOf, firstSamples, graphBatches } from './observe.js';
 import { type RangeMethod, activationParams, weightParams } from './ranges.js';
 
 export interface CalibrationOptions {
@@ -21,24 +21,6 @@ export interface CalibrationOptions {
 }
 
 export const DEFAULT_CALIBRATION: CalibrationOptions = { method: 'mse', percentile: 99.99, symmetric: false, weights: 'mse', biasCorrection: true };
-
-/** Histogram of the union of several (values that share parameters). */
-export function mergeHistograms(parts: readonly Histogram[]): Histogram {
-  if (parts.length === 1) return parts[0];
-  const merged = { min: Math.min(...parts.map((p) => p.min)), max: Math.max(...parts.map((p) => p.max)), counts: new Float64Array(BINS) };
-  for (const p of parts) {
-    const one = new Float32Array(1);
-    for (let i = 0; i < BINS; i++) {
-      if (p.counts[i] === 0) continue;
-      one[0] = p.min + ((i + 0.5) * (p.max - p.min)) / BINS;
-      const k = { ...merged, counts: new Float64Array(BINS) };
-      accumulate(k, one);
-      const at = k.counts.findIndex((c) => c > 0);
-      merged.counts[at] += p.counts[i];
-    }
-  }
-  return merged;
-}
 
 /** Parameters of every chosen value. `fixed` ones (from the model itself) are kept. */
 export function chooseParams(g: Graph, histograms: ReadonlyMap<ValueId, Histogram>, options: CalibrationOptions, fixed: ReadonlyMap<ValueId, QuantParams> = new Map()): Map<ValueId, QuantParams> {
@@ -77,17 +59,22 @@ export async function correctedBiases(g: Graph, params: ReadonlyMap<ValueId, Qua
     const delta = b.const(tensor('f32', w.shape, q.map((v, i) => v - float[i])), 'delta');
     const y = b.add(l.node.op, [l.input, delta], { ...(l.node.attrs as object), activation: null });
     const channel = l.node.op === 'conv' ? 1 : b.shapeOf(y).length - 1;
-    return compose.reduceMean(b, y, b.shapeOf(y).map((_, i) => i).filter((i) => i !== channel), false);
+    // One row of channels per sample (or several), so that what fills up the last batch can be left out.
+    return compose.reduceMean(b, y, b.shapeOf(y).map((_, i) => i).filter((i) => i !== 0 && i !== channel), false);
   });
   const session = await compileGraph(b.build(means));
   const sums = layers.map((l) => new Float64Array(typeOf(g, l.weight).shape[0]));
-  let runs = 0;
+  const rows = new Float64Array(layers.length);
   let done = 0;
   try {
     for await (const batch of graphBatches(g, source)) {
       const out = await session.run(batch.inputs);
-      means.forEach((m, i) => (out.get(m)!.data as Float32Array).forEach((v, c) => (sums[i][c] += v)));
-      runs++;
+      means.forEach((m, i) => {
+        const channels = sums[i].length;
+        const data = firstSamples(out.get(m)!, batchOf(g), batch.count);
+        data.forEach((v, k) => (sums[i][k % channels] += v));
+        rows[i] += data.length / channels;
+      });
       done += batch.count;
       progress('bias correction', done, source.size);
     }
@@ -96,17 +83,20 @@ export async function correctedBiases(g: Graph, params: ReadonlyMap<ValueId, Qua
   }
   return new Map(layers.map((l, i) => {
     const old = l.node.inputs[2] === undefined ? null : (constantData(producer, l.node.inputs[2])!.data as Float32Array);
-    return [l.name, Float32Array.from(sums[i], (s, c) => (old?.[c] ?? 0) - s / runs)];
+    return [l.name, Float32Array.from(sums[i], (s, c) => (old?.[c] ?? 0) - s / rows[i])];
   }));
 }
 
 /** The graph with the biases of some layers (by name) replaced. Constants that nothing uses any more stay. */
 export function replaceBiases(g: Graph, biases: ReadonlyMap<string, Float32Array>): Graph {
   const values = new Map(g.values);
+  const ids = new IdPool();
+  for (const id of values.keys()) ids.reserve(id);
+  const names = new Map(layersOf(g).map((l) => [l.node, l.name]));
   const nodes = g.nodes.flatMap((n): Node[] => {
-    const bias = n.op === 'conv' || n.op === 'linear' ? biases.get(n.origin) : undefined;
+    const bias = biases.get(names.get(n) ?? '');
     if (!bias) return [n];
-    const id = `${n.outputs[0]}.bias`;
+    const id = ids.fresh(`${n.outputs[0]}.bias`);
     values.set(id, { id, name: `${n.origin}.bias`, type: { dtype: 'f32', shape: [bias.length] }, precision: FLOAT });
     return [
       { op: 'const', inputs: [], outputs: [id], attrs: { data: tensor('f32', [bias.length], bias) }, origin: n.origin },

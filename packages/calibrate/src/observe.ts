@@ -30,6 +30,12 @@ export async function* graphBatches(g: Graph, source: DataSource): AsyncGenerato
   }
 }
 
+/** Elements of the first `count` of `batch` samples; all where the leading dimension does not hold the samples. */
+export function firstSamples(t: Tensor, batch: number, count: number): Float32Array {
+  const data = t.data as Float32Array;
+  return t.shape.length > 0 && t.shape[0] % batch === 0 ? data.subarray(0, (data.length / batch) * count) : data;
+}
+
 /**
  * Histograms of values over a data set: one pass for the ranges, one for the counts, so that memory is {@link BINS} counts a
  * value however large the set.
@@ -42,7 +48,7 @@ export async function collectHistograms(g: Graph, values: readonly ValueId[], so
     let done = 0;
     for await (const batch of graphBatches(g, source)) {
       const out = await session.run(batch.inputs);
-      for (const id of values) visit(id, (out.get(id) ?? batch.inputs.get(id)!).data as Float32Array);
+      for (const id of values) visit(id, firstSamples(out.get(id) ?? batch.inputs.get(id)!, batchOf(g), batch.count));
       done += batch.count;
       progress(step, done, source.size);
     }

@@ -8,22 +8,24 @@ export const RANGE_METHODS: readonly RangeMethod[] = ['minmax', 'percentile', 'm
 
 /** Smallest scale: below it a tensor is constant for all that f32 codes can tell. */
 const MIN_SCALE = 2 ** -100;
+const MAX_SCALE = 2 ** 127;
+/** A finite, positive f32 scale. */
+const scaleOf = (s: number): number => Math.fround(Math.min(Math.max(s, MIN_SCALE), MAX_SCALE));
 
 /**
  * Parameters of unsigned codes for the real range [lo, hi], which is widened to hold 0 so that zero padding and Relu are exact.
- * Symmetric: the zero point is the middle code and the range is ±max(|lo|, |hi|).
+ * Symmetric: the zero point is the middle code and the range is ±max(|lo|, |hi|); one bit has no middle and ignores it.
  */
 export function paramsForRange(lo: number, hi: number, scheme: QuantScheme, symmetric = false): QuantParams {
   const { hi: top } = codeRange(scheme);
-  let [a, b] = [Math.min(0, lo), Math.max(0, hi)];
+  const a = Math.min(0, lo);
+  let b = Math.max(0, hi);
   const middle = 2 ** (scheme.bits - 1);
-  if (symmetric) {
+  if (symmetric && scheme.bits > 1) {
     b = Math.max(-a, b);
-    a = -b;
-    const s = Math.max(Math.fround(b / Math.max(1, top - middle)), MIN_SCALE);
-    return { scheme, scale: Float32Array.of(s), zeroPoint: Int32Array.of(middle) };
+    return { scheme, scale: Float32Array.of(scaleOf(b / (top - middle))), zeroPoint: Int32Array.of(middle) };
   }
-  const scale = Math.max(Math.fround((b - a) / top), MIN_SCALE);
+  const scale = scaleOf((b - a) / top);
   const zero = Math.min(top, Math.max(0, rne(-a / scale)));
   return { scheme, scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zero) };
 }
@@ -131,8 +133,7 @@ export function activationParams(h: Histogram, scheme: QuantScheme, o: Activatio
 
 /**
  * Per-channel scales of signed weight codes. `minmax`: the largest magnitude maps to the largest code; otherwise the shrink of
- * that range with the least squared error, of 100 steps (the range search of BRECQ with p = 2). One bit: the mean magnitude,
- * the least-squares optimum (XNOR-Net).
+ * that range with the least squared error, of 100 steps. One bit: the mean magnitude, the least-squares optimum (XNOR-Net).
  * @param w weights, output channel first
  */
 export function weightParams(w: Tensor, scheme: QuantScheme, method: 'minmax' | 'mse'): QuantParams {
@@ -154,7 +155,7 @@ export function weightParams(w: Tensor, scheme: QuantScheme, method: 'minmax' | 
       continue;
     }
     if (scheme.bits === 1) {
-      scale[c] = Math.max(Math.fround(sum / size), MIN_SCALE);
+      scale[c] = scaleOf(sum / size);
       continue;
     }
     const error = (s: number): number => {
@@ -170,13 +171,12 @@ export function weightParams(w: Tensor, scheme: QuantScheme, method: 'minmax' | 
     if (method === 'mse') {
       let least = error(best);
       for (let i = 1; i < 100; i++) {
-        const s = Math.fround((largest / -lo) * (1.02 - i / 100));
-        if (s <= 0) break;
+        const s = Math.fround((largest / hi) * (1 - i / 100));
         const e = error(s);
         if (e < least) [best, least] = [s, e];
       }
     }
-    scale[c] = Math.max(best, MIN_SCALE);
+    scale[c] = scaleOf(best);
   }
   return { scheme, scale, zeroPoint: new Int32Array(channels) };
 }

@@ -2,11 +2,13 @@
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type TensorType, type ValueId, typeOf } from '@bitloom/ir';
 import { exportOnnx } from '@bitloom/onnx';
-import { type DType, type Tensor, tensor } from '@bitloom/tensor';
+import { showType } from '@bitloom/ops';
+import { type DType, type Tensor, sameShape, tensor } from '@bitloom/tensor';
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 
 /** A compiled graph. Inputs and outputs are keyed by value id (or ONNX name for {@link openModel}). */
 export interface Session {
+  /** @throws E302 for an input that is missing or of another type, E601 when onnxruntime fails */
   run(inputs: ReadonlyMap<string, Tensor>): Promise<Map<string, Tensor>>;
   close(): Promise<void>;
 }
@@ -23,7 +25,8 @@ const ORT_TYPE: Readonly<Record<DType, OrtTensor.Type>> = {
 };
 const OUR_TYPE = new Map(Object.entries(ORT_TYPE).map(([ours, theirs]) => [theirs as string, ours as DType]));
 
-async function open(bytes: Uint8Array, options: SessionOptions, outputs: ReadonlyMap<string, string> | null): Promise<Session> {
+/** @param types of the inputs @param outputs value id of each ONNX output; both null for a file as it is */
+async function open(bytes: Uint8Array, options: SessionOptions, types: ReadonlyMap<string, TensorType> | null, outputs: ReadonlyMap<string, string> | null): Promise<Session> {
   const { InferenceSession, Tensor: Ort } = await import('onnxruntime-node');
   let session: InferenceSession;
   try {
@@ -40,9 +43,11 @@ async function open(bytes: Uint8Array, options: SessionOptions, outputs: Readonl
       const feeds: Record<string, OrtTensor> = {};
       for (const name of session.inputNames) {
         const t = inputs.get(name) ?? fail('E302', 'a model input is missing', { node: name, found: [...inputs.keys()].join(', ') });
+        const type = types?.get(name);
+        if (type && (type.dtype !== t.dtype || !sameShape(type.shape, t.shape))) fail('E302', 'a model input does not fit', { node: name, found: showType(t), expected: showType(type) });
         feeds[name] = new Ort(ORT_TYPE[t.dtype], t.data as never, t.shape);
       }
-      const results = await session.run(feeds);
+      const results = await session.run(feeds).catch((cause: Error) => fail('E601', 'onnxruntime failed to run the graph', { found: cause.message.split('\n')[0] }, cause));
       const out = new Map<string, Tensor>();
       for (const name of session.outputNames) {
         const r = results[name];
@@ -59,12 +64,12 @@ async function open(bytes: Uint8Array, options: SessionOptions, outputs: Readonl
  * Compiles a float graph; `outputs` are the values that {@link Session.run} returns (default: the graph's outputs).
  * @throws E601 when the graph cannot be exported or onnxruntime rejects it.
  */
-export function compileGraph(g: Graph, outputs: readonly ValueId[] = g.outputs, options: SessionOptions = {}): Promise<Session> {
-  return open(exportOnnx(g, outputs), options, new Map(outputs.flatMap((id) => [[id, id], [`$out.${id}`, id]])));
+export async function compileGraph(g: Graph, outputs: readonly ValueId[] = g.outputs, options: SessionOptions = {}): Promise<Session> {
+  return open(exportOnnx(g, outputs), options, inputTypes(g), new Map(outputs.flatMap((id) => [[id, id], [`$out.${id}`, id]])));
 }
 
 /** Runs an ONNX file as it is: the float reference. */
-export const openModel = (bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> => open(bytes, options, null);
+export const openModel = (bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> => open(bytes, options, null, null);
 
 /** Types of the graph's inputs by id. */
 export const inputTypes = (g: Graph): Map<ValueId, TensorType> => new Map(g.inputs.map((id) => [id, typeOf(g, id)]));

@@ -60,7 +60,7 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
 
 /**
  * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation ties
- * are classes of their own; under BOPs a tie and the layers that read it are one class, reduced to its Pareto set.
+ * are classes of their own; under BOPs a tie with a choice of bits and the layers that read it are one class, reduced to its Pareto set.
  */
 export function knapsack(p: SearchProblem, weightLoss: (layer: string, b: Bits) => number, activationLoss: (group: ValueId, b: Bits) => number): Option[][] {
   const kind = p.budget?.kind ?? 'bits';
@@ -80,7 +80,11 @@ export function knapsack(p: SearchProblem, weightLoss: (layer: string, b: Bits) 
   const reads = (tie: number): SearchProblem['layers'] => p.groups.filter((g) => g.tie === tie).flatMap((g) => g.layers);
   const quantised = new Set(p.groups.flatMap((g) => g.layers.map((l) => l.name)));
   return [
-    ...[...choices].map(([tie, bits]) => undominated(bits.flatMap((a) => reads(tie).reduce((acc, l) => combine(acc, layerOptions(l, a)), [tieOptions(tie, a)])))),
+    ...[...choices].flatMap(([tie, bits]) =>
+      // Without a choice of activation bits the layers are independent.
+      bits.length === 1
+        ? [[tieOptions(tie, bits[0])], ...reads(tie).map((l) => layerOptions(l, bits[0]))]
+        : [undominated(bits.flatMap((a) => reads(tie).reduce((acc, l) => combine(acc, layerOptions(l, a)), [tieOptions(tie, a)])))]),
     ...p.layers.filter((l) => !quantised.has(l.name)).map((l) => layerOptions(l, 32)),
   ];
 }

@@ -4,7 +4,7 @@ import type { DataSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
 import { type Bits, isBits } from '@bitloom/numerics';
-import { type ActivationGroup, type Assignment, type Layer, activationScheme, weightScheme } from '@bitloom/transforms';
+import { type ActivationGroup, type Assignment, type Layer, activationScheme, uniqueNames, weightScheme } from '@bitloom/transforms';
 import type { z } from 'zod';
 import type { Budget } from './cost.js';
 
@@ -120,10 +120,17 @@ export function activationChoices(p: SearchProblem): Map<number, readonly Bits[]
   return new Map(p.groups.map((a) => [a.tie, pinned.has(a.tie) ? [pinned.get(a.tie)!] : p.activationBits]));
 }
 
+/** Bits the weights of a layer may take. Weights that several layers share (unrolled loops) get the widest pin, else the widest bits. */
 export const weightChoices = (p: SearchProblem, l: Layer): readonly Bits[] => {
-  const bits = p.pins.get(l.name)?.weights;
-  return bits ? [bits] : p.weightBits;
+  const sharers = p.layers.filter((m) => m.weight === l.weight);
+  const pinned = sharers.flatMap((m) => p.pins.get(m.name)?.weights ?? []);
+  const widest = (bits: readonly Bits[]): Bits => Math.max(...bits) as Bits;
+  if (pinned.length > 0) return [widest(pinned)];
+  return sharers.length > 1 ? [widest(p.weightBits)] : p.weightBits;
 };
+
+/** Names of the activation groups in files: that of the value, made unique. */
+const groupNames = (p: Pick<SearchProblem, 'graph' | 'groups'>): string[] => uniqueNames(p.groups.map((a) => valueOf(p.graph, a.id).name));
 
 /** The reviewable file: bits by ONNX names. */
 export interface AssignmentFile {
@@ -136,22 +143,24 @@ export function writeAssignment(p: Pick<SearchProblem, 'graph' | 'layers' | 'gro
   return {
     version: 1,
     layers: Object.fromEntries(p.layers.map((l) => [l.name, { weights: choice.weights.get(l.name)! }])),
-    activations: Object.fromEntries(p.groups.map((a) => [valueOf(p.graph, a.id).name, choice.activations.get(a.id)!])),
+    activations: Object.fromEntries(groupNames(p).map((name, i) => [name, choice.activations.get(p.groups[i].id)!])),
   };
 }
 
 /** Reads an assignment file for a model. Every layer must be named. @throws E502 */
 export function readAssignment(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups'>, json: unknown): BitChoice {
   const file = json as Partial<AssignmentFile> | null;
-  if (file?.version !== 1 || typeof file.layers !== 'object' || typeof file.activations !== 'object') fail('E502', 'not an assignment file', { expected: 'version 1 with layers and activations', remedy: 'make one with bitloom search -o' });
+  const isRecord = (v: unknown): boolean => typeof v === 'object' && v !== null && !Array.isArray(v);
+  if (file?.version !== 1 || !isRecord(file.layers) || !isRecord(file.activations)) fail('E502', 'not an assignment file', { expected: 'version 1 with layers and activations', remedy: 'make one with bitloom search -o' });
   const check = (what: string, bits: unknown): Bits =>
     typeof bits === 'number' && isBits(bits) ? bits : fail('E502', 'assignment gives no usable bit-width', { node: what, found: JSON.stringify(bits), expected: 'an integer from 1 to 8' });
-  const known = new Set([...p.layers.map((l) => l.name), ...p.groups.map((a) => valueOf(p.graph, a.id).name)]);
-  for (const name of [...Object.keys(file.layers!), ...Object.keys(file.activations!)]) {
-    if (!known.has(name)) fail('E502', 'assignment names a node that the model does not have', { node: name, remedy: 'was the assignment made for another model?' });
+  const names = groupNames(p);
+  const unknown = (found: object, known: readonly string[]): string[] => Object.keys(found).filter((name) => !known.includes(name));
+  for (const name of [...unknown(file.layers!, p.layers.map((l) => l.name)), ...unknown(file.activations!, names)]) {
+    fail('E502', 'assignment names a node that the model does not have', { node: name, remedy: 'was the assignment made for another model?' });
   }
   return {
     weights: new Map(p.layers.map((l) => [l.name, check(l.name, file.layers![l.name]?.weights)])),
-    activations: new Map(p.groups.map((a) => [a.id, check(valueOf(p.graph, a.id).name, file.activations![valueOf(p.graph, a.id).name])])),
+    activations: new Map(p.groups.map((a, i) => [a.id, check(names[i], file.activations![names[i]])])),
   };
 }

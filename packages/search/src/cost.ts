@@ -50,14 +50,18 @@ export function parseBudget(text: string, g: Graph, layers: readonly Layer[]): B
     const ofFloat = suffix === 'float' || (suffix === '' && kind !== 'bops');
     return { kind, limit: (value / 100) * (ofFloat ? total(32, 32) : total(8, 8)), text };
   }
-  if (!(suffix in UNITS)) refuse();
+  if (!Object.hasOwn(UNITS, suffix)) refuse();
   if (kind === 'bits') return suffix === '' ? { kind, limit: value * layers.reduce((s, l) => s + l.params, 0), text } : refuse();
   return { kind, limit: value * UNITS[suffix], text };
 }
 
-/** A cost in the words of the budget. */
+/** A cost in the words of the budget, rounded up, so that a budget of that text meets it. */
 export function showCost(kind: BudgetKind, cost: number, layers: readonly Layer[]): string {
   if (kind === 'size') return `size=${Math.ceil(cost)}B`;
-  if (kind === 'bops') return `bops=${(cost / 1e9).toPrecision(4)}G`;
-  return `bits=${(cost / layers.reduce((s, l) => s + l.params, 0)).toFixed(3)}`;
+  const up = (v: number, digits: number): string => {
+    const text = v.toFixed(digits);
+    return Number(text) >= v ? text : (Number(text) + 10 ** -digits).toFixed(digits);
+  };
+  if (kind === 'bops') return `bops=${up(cost / 1e9, cost < 1e7 ? 9 : 4)}G`;
+  return `bits=${up(cost / layers.reduce((s, l) => s + l.params, 0), 3)}`;
 }

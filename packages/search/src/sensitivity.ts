@@ -8,10 +8,10 @@
 import { activationParams, batchOf, graphBatches, mergeHistograms, weightParams } from '@bitloom/calibrate';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
-import { type Graph, GraphBuilder, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
+import { type Graph, GraphBuilder, type Node, type ValueId, constantData, producers, typeOf, valueOf } from '@bitloom/ir';
 import { type Bits, type QuantParams, codeRange, fakeQuantize } from '@bitloom/numerics';
 import { type ConvAttrs, beforeActivation, compose, opTable } from '@bitloom/ops';
-import { Rng, type Tensor, allocate, elementCount, sameShape, tensor } from '@bitloom/tensor';
+import { Rng, allocate, elementCount, sameShape, tensor } from '@bitloom/tensor';
 import { type Layer, activationScheme, addGradients, weightScheme } from '@bitloom/transforms';
 import { type SearchProblem, activationChoices, weightChoices } from './contract.js';
 
@@ -22,13 +22,28 @@ export interface Sensitivities {
   readonly activations: ReadonlyMap<ValueId, ReadonlyMap<Bits, number>>;
 }
 
+/** The f32 value that an output is made of: itself, or what the index or cast of a closing arg_max or the like came from; null if none. */
+function floatSource(g: Graph, producer: ReadonlyMap<ValueId, Node>, id: ValueId): ValueId | null {
+  for (let at = id; ; ) {
+    if (typeOf(g, at).dtype === 'f32') return at;
+    const n = producer.get(at);
+    if (n === undefined || n.inputs.length === 0) return null;
+    [at] = n.inputs;
+  }
+}
+
 /** Logits of a classifier: the operand of a closing softmax, or a [batch, classes] output that does not mirror an input. */
 export function classifierLogits(g: Graph): ValueId | null {
-  const out = g.outputs[0];
-  const last = producers(g).get(out);
-  if (last && (last.op === 'softmax' || last.op === 'log_softmax')) return typeOf(g, last.inputs[0]).shape.length === 2 ? last.inputs[0] : null;
+  const producer = producers(g);
+  const [out] = g.outputs;
+  const batched = (id: ValueId): boolean => {
+    const { dtype, shape } = typeOf(g, id);
+    return dtype === 'f32' && shape.length === 2 && shape[0] === batchOf(g);
+  };
+  const last = producer.get(out);
+  if (last && (last.op === 'softmax' || last.op === 'log_softmax')) return batched(last.inputs[0]) ? last.inputs[0] : null;
   const shape = typeOf(g, out).shape;
-  return g.outputs.length === 1 && shape.length === 2 && shape[1] > 1 && !g.inputs.some((i) => sameShape(typeOf(g, i).shape, shape)) ? out : null;
+  return g.outputs.length === 1 && batched(out) && shape[1] > 1 && !g.inputs.some((i) => sameShape(typeOf(g, i).shape, shape)) ? out : null;
 }
 
 /** Delta constants kept in one compiled graph. */
@@ -68,14 +83,16 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
   const g = p.graph;
   const batch = batchOf(g);
   const producer = producers(g);
-  const logits = classifierLogits(g);
-  const heads = logits ? [logits] : g.outputs.filter((o) => typeOf(g, o).dtype === 'f32');
+  const outputs = [...new Set(g.outputs.flatMap((o) => floatSource(g, producer, o) ?? []))];
+  if (outputs.length === 0) fail('E403', 'no output is computed from floats, so nothing says how quantisation changes it', { node: g.outputs.map((o) => valueOf(g, o).name).join(', ') });
+  const logits = classifierLogits({ ...g, outputs });
+  const heads = logits ? [logits] : outputs;
 
   // Work is cut so that the ΔW constants of one compiled graph stay small.
   const chunks: Layer[][] = [[]];
   let bytes = 0;
   for (const l of p.layers) {
-    const size = l.params * 4 * p.weightBits.length;
+    const size = elementCount(typeOf(g, l.weight).shape) * 4 * p.weightBits.length;
     if (bytes + size > MAX_DELTA_BYTES && chunks.at(-1)!.length > 0) {
       chunks.push([]);
       bytes = 0;
@@ -122,6 +139,7 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
         else activations.get(a.id)!.set(bits, 0);
       }
     }
+    if (probes.length === 0) continue;
     const sums = await run(b, g, heads, inputSeeds, logits, probes, p, `sensitivities${chunks.length > 1 ? ` ${i + 1}/${chunks.length}` : ''}`);
     probes.forEach((q, k) => {
       if (!Number.isFinite(sums[k])) fail('E208', 'a sensitivity is not finite', { node: q.id, found: String(sums[k]), remedy: 'check the model and the calibration data for NaN or huge values' });
@@ -135,25 +153,25 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
 async function run(b: GraphBuilder, g: Graph, heads: readonly ValueId[], seeds: readonly ValueId[], logits: ValueId | null, probes: readonly Probe[], p: SearchProblem, step: string): Promise<Float64Array> {
   const session = await compileGraph(b.build(probes.map((q) => q.value)));
   const rng = new Rng(p.seed);
+  const size = batchOf(g);
   const sampled = logits && !p.data.labelled ? await compileGraph(g, [logits]) : null;
   const sums = new Float64Array(probes.length);
   let done = 0;
   try {
     for await (const batch of graphBatches(g, p.data)) {
       const own = sampled ? (await sampled.run(batch.inputs)).get(logits!)! : null;
-      const fed = heads.map((h): Tensor => {
-        const t = allocate('f32', typeOf(g, h).shape);
-        if (!logits) t.data.forEach((_, i) => (t.data[i] = rng.u32() & 1 ? 1 : -1));
-        else {
-          const classes = t.shape[1];
-          for (let n = 0; n < t.shape[0]; n++) {
-            const label = own ? sampleLabel(own.data as Float32Array, n, classes, rng) : batch.labels![n];
-            if (label < 0 || label >= classes) fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${classes - 1}` });
-            t.data[n * classes + label] = 1;
-          }
+      // Sample by sample, so that what is drawn does not depend on the batch size.
+      const fed = heads.map((h) => allocate('f32', typeOf(g, h).shape));
+      for (let n = 0; n < size; n++) {
+        if (!logits) {
+          for (const { data } of fed) for (let i = Math.ceil((n * data.length) / size); i < ((n + 1) * data.length) / size; i++) data[i] = rng.u32() & 1 ? 1 : -1;
+          continue;
         }
-        return t;
-      });
+        const classes = fed[0].shape[1];
+        const label = own ? sampleLabel(own.data as Float32Array, n, classes, rng) : batch.labels![n];
+        if (!(label >= 0 && label < classes)) fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${classes - 1}` });
+        fed[0].data[n * classes + label] = 1;
+      }
       const out = await session.run(new Map([...batch.inputs, ...seeds.map((s, i) => [s, fed[i]] as const)]));
       probes.forEach((q, k) => {
         const v = out.get(q.value)!.data;

@@ -1,7 +1,7 @@
 /** Reverse-mode differentiation, graph to graph. Gradients are core ops, so the result can be differentiated again. */
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, GraphBuilder, type ValueId, isConst } from '@bitloom/ir';
-import { getOp, opTable } from '@bitloom/ops';
+import { compose, getOp, opTable } from '@bitloom/ops';
 
 /**
  * Appends to `b` (which holds all of `g`) the vector–Jacobian products of `g`.
@@ -38,12 +38,13 @@ export function addGradients(b: GraphBuilder, g: Graph, seeds: ReadonlyMap<Value
 /**
  * The graph of d(scalar)/d(wrt): outputs are the gradients in the order of `wrt` (zeros where nothing flows).
  * @param of a value with one element
+ * @throws E403 when `of` has more, or the path runs through an op without gradient
  */
 export function gradientGraph(g: Graph, of: ValueId, wrt: readonly ValueId[]): Graph {
   const b = GraphBuilder.from(g, opTable);
   const type = b.typeOf(of);
   if (type.shape.some((d) => d !== 1)) fail('E403', 'only a scalar has a gradient', { node: of, found: `[${type.shape.join(', ')}]` });
-  const one = b.add('expand', [b.const({ dtype: type.dtype, shape: [], data: Float32Array.of(1) }, 'one')], { shape: type.shape });
+  const one = compose.broadcastTo(b, compose.scalarLike(b, of, 1), type.shape);
   const grads = addGradients(b, g, new Map([[of, one]]), wrt);
-  return b.build(wrt.map((id) => grads.get(id) ?? b.add('sub', [id, id])));
+  return b.build(wrt.map((id) => grads.get(id) ?? compose.zerosLike(b, id)));
 }

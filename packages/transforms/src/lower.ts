@@ -6,6 +6,7 @@ import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
 import { type Lowering, type Operand, channelsLastStrides, getOp } from '@bitloom/ops';
 import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
 import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
+import { layersOf } from './precision.js';
 
 /** Where a value lies: a buffer, and how its logical elements map into it. */
 interface Storage {
@@ -18,6 +19,8 @@ interface Storage {
 
 const sameParams = (a: QuantParams | null, b: QuantParams | null): boolean =>
   a === b || (!!a && !!b && a.scale[0] === b.scale[0] && a.zeroPoint[0] === b.zeroPoint[0] && a.scheme.bits === b.scheme.bits);
+
+const dequantized = (t: Tensor, q: QuantParams): Tensor => ({ ...t, data: fakeQuantize(t.data as Float32Array, t.shape, q) });
 
 /** True when stride lists describe the same order for every axis longer than 1. */
 const sameOrder = (shape: readonly number[], a: readonly number[], b: readonly number[]): boolean => shape.every((n, i) => n === 1 || a[i] === b[i]);
@@ -80,8 +83,7 @@ export function lowerGraph(g: Graph): Program {
     let s = constants.get(id);
     if (!s) {
       const q = quantOf(id);
-      const data = q ? fakeQuantize(t.data as Float32Array, t.shape, q) : t.data;
-      s = buffer(valueOf(g, id).name, t.dtype, t.shape, rowMajorStrides(t.shape), null, data);
+      s = buffer(valueOf(g, id).name, t.dtype, t.shape, rowMajorStrides(t.shape), null, (q ? dequantized(t, q) : t).data);
       constants.set(id, s);
     }
     return s;
@@ -140,41 +142,52 @@ export function lowerGraph(g: Graph): Program {
     return same;
   };
 
+  const names = new Map(layersOf(g).map((l) => [l.node, l.name]));
+  const packed = new Map<string, BufferId>();
   const lowerNode = (n: Node): void => {
     const op = getOp(n.op, n.origin);
+    const origin = names.get(n) ?? n.origin;
     const isMac = n.op === 'conv' || n.op === 'linear';
-    const weights = isMac ? quantOf(n.inputs[1]) : null;
+    // Integers need constant quantised weights and, for the offsets, a constant bias.
+    const integer = isMac && quantOf(n.inputs[1]) !== null && n.inputs.slice(1).every((i) => constantData(producer, i) !== null);
     const operand = (id: ValueId, i: number): { storage: Storage; operand: Operand } => {
       let s = at(id);
       const type: TensorType = typeOf(g, id);
-      const constantT = constantData(producer, id);
       const wanted =
         i === 0 && op.channelsLast && type.shape.length >= 3 ? channelsLastStrides(type.shape)
         : i === 0 && n.op === 'linear' ? rowMajorStrides(type.shape)
         : s.strides;
-      // A convolution reads codes only together with integer weights.
-      const decode = isMac && i === 0 && s.quant !== null && !(weights && constantData(producer, n.inputs[1]));
-      if (!constantT && (decode || !sameOrder(type.shape, wanted, s.strides))) {
+      let known = constantData(producer, id);
+      const decode = isMac && i === 0 && s.quant !== null && !integer;
+      if (decode || !sameOrder(type.shape, wanted, s.strides)) {
         const t = buffer(`${valueOf(g, id).name}.converted`, decode ? type.dtype : s.dtype, type.shape, wanted, decode ? null : s.quant, null);
-        convert(s, t, n.origin);
+        convert(s, t, origin);
         s = t;
+        known = null;
       }
-      return { storage: s, operand: { ...s, elements: elementCount(s.shape), constant: constantT, weight: constantT ? quantOf(id) : null } };
+      return { storage: s, operand: { ...s, elements: elementCount(s.shape), constant: known, weight: known ? quantOf(id) : null } };
     };
     const ins = n.inputs.map(operand);
     const outs = n.outputs.map((id) => allocate(id));
-    const x = ins[0]?.operand;
+    // Integer weights without integer activations count as floats.
+    const floats = isMac && !ins[0].operand.quant;
     const lowered: Lowering = op.lower({
       attrs: n.attrs,
-      // Integer weights without integer activations count as floats.
-      inputs: ins.map((s, i) => (i === 1 && isMac && !x.quant ? { ...s.operand, weight: null, constant: s.operand.weight && s.operand.constant ? dequantized(s.operand) : s.operand.constant } : s.operand)),
+      inputs: ins.map(({ operand: o }) => (floats && o.constant && o.weight ? { ...o, weight: null, constant: dequantized(o.constant, o.weight) } : o)),
       outputs: outs.map((s) => ({ ...s, elements: elementCount(s.shape), constant: null, weight: null })),
     });
-    const args = lowered.args.map((a) =>
-      typeof a === 'number' ? ins[a].storage.buffer : buffer(`${n.origin}.${a.name}`, a.dtype, a.shape, rowMajorStrides(a.shape), null, a.data).buffer);
-    calls.push({ ...lowered.body, args, results: outs.map((s) => s.buffer), origin: n.origin });
+    const args = lowered.args.map((a): BufferId => {
+      if (typeof a === 'number') return ins[a].storage.buffer;
+      // Layers with the same weights share the packed form.
+      const key = a.name === 'weight' ? [n.inputs[1], n.op, lowered.body.family, a.dtype, a.shape].join() : null;
+      const known = key === null ? undefined : packed.get(key);
+      if (known !== undefined) return known;
+      const made = buffer(`${origin}.${a.name}`, a.dtype, a.shape, rowMajorStrides(a.shape), null, a.data).buffer;
+      if (key !== null) packed.set(key, made);
+      return made;
+    });
+    calls.push({ ...lowered.body, args, results: outs.map((s) => s.buffer), origin });
   };
-  const dequantized = (o: Operand): Tensor => ({ ...o.constant!, data: fakeQuantize(o.constant!.data as Float32Array, o.constant!.shape, o.weight!) });
 
   const inputs: Port[] = g.inputs.map((id) => {
     const { name, type } = valueOf(g, id);

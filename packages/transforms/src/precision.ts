@@ -3,17 +3,17 @@ import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Node, type Precision, type ValueId, constantData, consumers, isConst, producers, typeOf, valueOf, withPrecision } from '@bitloom/ir';
 import type { Bits, QuantParams, QuantScheme } from '@bitloom/numerics';
 import { elementCount } from '@bitloom/tensor';
-import { pointwiseClusters } from './clusters.js';
+import { isPointwise, pointwiseClusters } from './clusters.js';
 
 /** A convolution or fully connected layer with constant weights. */
 export interface Layer {
-  /** ONNX node name. */
+  /** ONNX node name, with #2, #3 … where one ONNX node became several layers. */
   readonly name: string;
   readonly node: Node;
   readonly input: ValueId;
   readonly weight: ValueId;
   readonly output: ValueId;
-  /** Weight elements (bias excluded). */
+  /** Weight elements (bias excluded); 0 where an earlier layer has the same weights. */
   readonly params: number;
   /** Multiply–accumulates of one run of the graph. */
   readonly macs: number;
@@ -39,28 +39,47 @@ export interface Quantizable {
 
 /** Ops whose output elements are input elements, so codes pass through unchanged. */
 const MOVES = new Set(['reshape', 'transpose', 'slice', 'identity', 'max_pool', 'gather', 'expand']);
+/** Ops besides layers and {@link MOVES} that gain from codes: their nests move mostly memory. */
+const STREAMS = new Set(['avg_pool', 'concat', 'pad', 'resize']);
+
+/** Names made unique: repetitions get #2, #3 … */
+export function uniqueNames(names: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return names.map((name) => {
+    const k = (seen.get(name) ?? 0) + 1;
+    seen.set(name, k);
+    return k === 1 ? name : `${name}#${k}`;
+  });
+}
 
 export function layersOf(g: Graph): Layer[] {
   const producer = producers(g);
-  return g.nodes.flatMap((node): Layer[] => {
+  const known = new Set<ValueId>();
+  const layers = g.nodes.flatMap((node): Layer[] => {
     if (node.op !== 'conv' && node.op !== 'linear') return [];
     const [input, weight] = node.inputs;
-    const w = typeOf(g, weight).shape;
-    if (constantData(producer, weight) === null || w.length > 4) return [];
-    const params = elementCount(w);
+    const { dtype, shape: w } = typeOf(g, weight);
+    if (constantData(producer, weight) === null || dtype !== 'f32' || w.length > 4) return [];
+    const elements = elementCount(w);
     const [output] = node.outputs;
     const y = typeOf(g, output).shape;
-    // Every output element is one dot product of length params/outC.
-    return [{ name: node.origin, node, input, weight, output, params, macs: (elementCount(y) * params) / w[0] }];
+    const params = known.has(weight) ? 0 : elements;
+    known.add(weight);
+    // Every output element is one dot product of length elements/outC.
+    return [{ name: node.origin, node, input, weight, output, params, macs: (elementCount(y) * elements) / w[0] }];
   });
+  const names = uniqueNames(layers.map((l) => l.name));
+  return layers.map((l, i) => ({ ...l, name: names[i] }));
 }
 
 /** Union–find over value ids. */
 class Sets {
   private readonly parent = new Map<ValueId, ValueId>();
   find(x: ValueId): ValueId {
-    const p = this.parent.get(x) ?? x;
-    return p === x ? x : this.find(p);
+    let root = x;
+    for (let p = this.parent.get(root); p !== undefined && p !== root; p = this.parent.get(root)) root = p;
+    this.parent.set(x, root);
+    return root;
   }
   join(a: ValueId, b: ValueId): void {
     this.parent.set(this.find(b), this.find(a));
@@ -68,8 +87,9 @@ class Sets {
 }
 
 /**
- * Layers, and the activations worth storing as codes: f32 values that a layer reads, or that lie between two layers. Values
- * inside a fused elementwise loop and graph outputs stay float.
+ * Layers, and the activations worth storing as codes: f32 values that a layer reads, or that lie between two layers beside one
+ * of them or an op of {@link MOVES} or {@link STREAMS}. Values inside a fused elementwise loop, graph outputs, and what float
+ * arithmetic alone makes and reads (statistics of normalisations, attention) stay float.
  */
 export function quantizable(g: Graph): Quantizable {
   const layers = layersOf(g);
@@ -85,9 +105,20 @@ export function quantizable(g: Graph): Quantizable {
   const feeds = new Set<ValueId>(layers.map((l) => l.input));
   for (const n of [...g.nodes].reverse()) if (MOVES.has(n.op) && feeds.has(n.outputs[0])) feeds.add(n.inputs[0]);
 
+  const exact = (n: Node | undefined): boolean => n !== undefined && (layerNodes.has(n) || MOVES.has(n.op) || STREAMS.has(n.op));
+  // Results of reductions, matrix products and the like, and what follows from nothing else.
+  const floatOnly = new Set<ValueId>();
+  for (const n of g.nodes) {
+    if (isConst(n) || layerNodes.has(n)) continue;
+    const operands = n.inputs.filter((i) => constantData(producer, i) === null);
+    const carries = (exact(n) || isPointwise(n)) && operands.some((i) => !floatOnly.has(i));
+    if (!carries) n.outputs.forEach((o) => floatOnly.add(o));
+  }
+  const worth = (id: ValueId): boolean => feeds.has(id) || (!floatOnly.has(id) && (exact(producer.get(id)) || (users.get(id) ?? []).some(exact)));
+
   const chosen = [...g.values.values()]
     .filter((v) => v.type.dtype === 'f32' && constantData(producer, v.id) === null && !interior.has(v.id) && !g.outputs.includes(v.id))
-    .filter((v) => before.has(v.id) && (after.has(v.id) || feeds.has(v.id)) && (users.get(v.id)?.length ?? 0) > 0)
+    .filter((v) => before.has(v.id) && (after.has(v.id) || feeds.has(v.id)) && worth(v.id))
     .map((v) => v.id);
   const isChosen = new Set(chosen);
 
@@ -135,7 +166,8 @@ export function markCandidates(g: Graph, weights: readonly Bits[], activations: 
  */
 export function applyAssignment(g: Graph, a: Assignment): Graph {
   for (const id of a.keys()) {
-    if (g.values.get(id)?.precision.state !== 'candidates') fail('E502', 'assignment names a value that cannot be quantised', { found: id });
+    const v = g.values.get(id);
+    if (v?.precision.state !== 'candidates') fail('E502', 'assignment names a value that cannot be quantised', { node: v?.name ?? id });
   }
   return withPrecision(g, 'chosen', new Map([...g.values.values()]
     .filter((v) => v.precision.state !== 'float')
