@@ -2,4 +2,3 @@ export * from './histogram.js';
 export * from './ranges.js';
 export * from './observe.js';
 export * from './calibrate.js';
-export * from './refine.js';

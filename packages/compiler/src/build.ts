@@ -1,15 +1,14 @@
 /** From a compiled network to the files of a bundle. */
 import { C_VARIANTS, emitC } from '@bitloom/backend-c';
 import { WASM_VARIANTS, emitWasm } from '@bitloom/backend-wasm';
-import { type Files, type Manifest, SCHEMA_VERSION, fileTable, writeLoader } from '@bitloom/bundle';
+import { type Files, type Manifest, SCHEMA_VERSION, fileTable, sealManifest, writeLoader } from '@bitloom/bundle';
 import { type Plan, makePlan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Program, type TensorMap, programToJson, runProgram } from '@bitloom/kernel-spec';
-import { classifierLogits } from '@bitloom/search';
 import { type Tensor, tensor, writeNpz } from '@bitloom/tensor';
 import type { CompileOptions, TargetName } from './options.js';
 import type { Compiled } from './pipeline.js';
-import { type NetworkReport, inputQuantisation, kernelsOf, networkReport, portOf } from './report.js';
+import { type NetworkReport, inputQuantisation, kernelsOf, networkReport, outputKind, portOf } from './report.js';
 import { VERSION } from './version.js';
 
 /** Plan of a program for a target. */
@@ -51,8 +50,8 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
   const { graph, model } = c;
   const program = c.program ?? fail('E901', 'nothing to build');
   const plans = new Map(o.target.map((t) => [t, planFor(program, t)]));
-  const wasmTarget = o.target.find((t) => t !== 'c');
-  if (o.target.filter((t) => t !== 'c').length > 1) fail('E103', 'a bundle holds one WebAssembly module', { found: o.target.join(', '), remedy: 'choose wasm or wasm-scalar' });
+  const [wasmTarget, other] = [...plans.keys()].filter((t) => t !== 'c');
+  if (other) fail('E103', 'a bundle holds one WebAssembly module', { found: o.target.join(', '), remedy: 'choose wasm or wasm-scalar' });
   const first = plans.get(o.target[0])!;
   const packed = plans.get(wasmTarget ?? 'c')!;
   const vectors = samples.slice(0, VECTOR_COUNT).map((inputs) => ({ inputs, outputs: runProgram(program, inputs) }));
@@ -99,14 +98,13 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
 
   const kernels = new Map(o.target.map((t) => [t, kernelsOf(plans.get(t)!)]));
   const network = networkReport(graph, kernels.get(o.target[0])!);
-  const logits = classifierLogits(graph);
-  const manifest: Manifest = {
+  const manifest = sealManifest({
     schemaVersion: SCHEMA_VERSION,
     generator: { name: 'bitloom', version: VERSION },
     model: { name: model.name, sha256: model.sha256, opset: model.opset },
     inputs: graph.inputs.map((id) => ({ ...portOf(graph, id), ...inputQuantisation(graph, id) })),
     outputs: graph.outputs.map((id) => ({ ...portOf(graph, id), ...inputQuantisation(graph, id) })),
-    classifier: logits === null ? null : logits === graph.outputs[0] ? 'logits' : 'probabilities',
+    classifier: outputKind(graph),
     targets,
     reference: {
       program: PROGRAM, constants: CONSTANTS, weights: WEIGHTS, vectors: VECTORS,
@@ -125,7 +123,7 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     calibration: c.observed ? { data: c.observed.synthetic ? 'synthetic' : c.observed.data.fingerprint, samples: c.observed.data.size, method: o.calibration } : null,
     preprocessing: o.preprocessing,
     files: fileTable(files),
-  };
+  });
   files.set('manifest.json', json(manifest));
   return { files, manifest, network };
 }

@@ -4,7 +4,7 @@ import { type OpenBundle, openBundle } from '@bitloom/bundle';
 import { PACKINGS, type Plan, makePlan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Program, type TensorMap, programFromJson } from '@bitloom/kernel-spec';
-import { DTYPES, type Tensor, type TypedArray, bytesOf, readNpz, tensor } from '@bitloom/tensor';
+import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, sameShape, tensor } from '@bitloom/tensor';
 
 export { openBundle };
 
@@ -21,21 +21,33 @@ export async function referenceProgram(b: OpenBundle): Promise<Program> {
     fail('E701', 'the reference program is not JSON', { node: r.program }, cause);
   }
   const table = new Map(r.table.map((k) => [k.buffer, k]));
-  return programFromJson(json, (buffer) => {
+  const program = programFromJson(json, (buffer) => {
     const k = table.get(buffer) ?? fail('E701', 'a constant of the program has no place in the bundle', { node: `buffer ${buffer}` });
     const [blob, offset] = k.packing === 'raw' ? [raw, k.offset - weights.length] : [weights, k.offset];
     if (offset < 0 || offset + k.bytes > blob.length) fail('E701', 'a constant lies outside its file', { node: `buffer ${buffer}` });
     const bytes = blob.subarray(offset, offset + k.bytes);
     if (k.packing !== 'raw') {
-      const shape = { rows: k.rows, k: k.k, bits: k.bits as never };
-      if (PACKINGS[k.packing].pack(new Float32Array(0), { ...shape, rows: 0 }).length !== 0 || k.rows * k.k > 2 ** 28) fail('E701', 'a packed constant is malformed', { node: `buffer ${buffer}` });
-      return PACKINGS[k.packing].unpack(bytes, shape);
+      if (k.rows * k.k > MAX_ELEMENTS || PACKINGS[k.packing].bytes(k) !== k.bytes) fail('E701', 'a packed constant is malformed', { node: `buffer ${buffer}` });
+      return PACKINGS[k.packing].unpack(bytes, k);
     }
     const dtype = json.buffers?.[buffer]?.dtype;
     if (!dtype || !(dtype in DTYPES) || k.bytes % DTYPES[dtype].bytes !== 0) fail('E701', 'a constant does not fit its type', { node: `buffer ${buffer}` });
     return asArray(dtype, bytes);
   });
+  const { inputs, outputs, targets } = b.manifest;
+  const shown = (ports: readonly PortShape[]): string => ports.map((p) => `${p.name}: ${p.dtype} [${p.shape.join(', ')}]`).join(', ');
+  for (const [ports, expected] of [[program.inputs, inputs], [program.outputs, outputs]] as const) {
+    const found = shown(ports.map((p) => ({ ...program.buffers[p.buffer], name: p.name })));
+    if (found !== shown(expected)) fail('E701', 'the program has other inputs or outputs than the manifest', { node: r.program, found, expected: shown(expected) });
+  }
+  const results = targets.wasm?.results;
+  if (results && (results.length !== program.calls.length || results.some((a, i) => a.length !== program.calls[i].results.length))) {
+    fail('E701', 'the manifest gives addresses of another program', { node: r.program, found: `${results.length} calls`, expected: `${program.calls.length} calls` });
+  }
+  return program;
 }
+
+type PortShape = { readonly name: string; readonly dtype: Tensor['dtype']; readonly shape: readonly number[] };
 
 export interface WasmRunner {
   /** Runs one sample; `onStep` sees each call's result bytes. */
@@ -49,23 +61,31 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null):
   let exports: { memory: WebAssembly.Memory; run(): void; step(i: number): void };
   try {
     exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>)).instance.exports as never;
+    if (!(exports.memory instanceof WebAssembly.Memory && exports.run instanceof Function && exports.step instanceof Function)) throw new Error('no memory, run or step');
   } catch (cause) {
     fail('E701', 'the WebAssembly module does not load', { node: t.module, found: (cause as Error).message }, cause);
   }
+  const trapped = (call: () => void): void => {
+    try {
+      call();
+    } catch (cause) {
+      fail('E701', 'the WebAssembly module traps', { node: t.module, found: (cause as Error).message }, cause);
+    }
+  };
   const memory = new Uint8Array(exports.memory.buffer);
   const inside = (address: number, bytes: number): Uint8Array =>
     address + bytes <= memory.length ? memory.subarray(address, address + bytes) : fail('E701', 'the manifest names addresses outside the module\'s memory', { node: t.module });
   inside(t.weightsBase, weights.length).set(weights);
-  const size = (p: { dtype: Tensor['dtype']; shape: readonly number[] }): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
+  const size = (p: Omit<PortShape, 'name'>): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
   return {
     run(inputs, onStep) {
       b.manifest.inputs.forEach((p, i) => inside(t.inputs[i], size(p)).set(bytesOf(inputs.get(p.name)!)));
       if (onStep && program) {
         program.calls.forEach((c, i) => {
-          exports.step(i);
+          trapped(() => exports.step(i));
           onStep(i, c.results.map((r, k) => inside(t.results[i][k], program.buffers[r].elements * DTYPES[program.buffers[r].dtype].bytes).slice()));
         });
-      } else exports.run();
+      } else trapped(() => exports.run());
       return new Map(b.manifest.outputs.map((p, i) => [p.name, tensor(p.dtype, p.shape, asArray(p.dtype, inside(t.outputs[i], size(p))))]));
     },
   };
@@ -94,12 +114,13 @@ export async function cRunner(b: OpenBundle, program: Program): Promise<CRunner 
 /** The recorded samples of a bundle. */
 export async function recordedVectors(b: OpenBundle): Promise<{ inputs: TensorMap; outputs: TensorMap }[]> {
   const arrays = readNpz(await b.read(b.manifest.reference.vectors));
-  const sample = (prefix: string, ports: readonly { name: string; dtype: Tensor['dtype']; shape: readonly number[] }[], i: number): TensorMap =>
+  const count = arrays.size === 0 ? 0 : [...arrays.values()][0].shape[0];
+  const sample = (prefix: string, ports: readonly PortShape[], i: number): TensorMap =>
     new Map(ports.map((p) => {
-      const all = arrays.get(`${prefix}/${p.name}`) ?? fail('E701', 'recorded vectors lack an array', { node: p.name });
-      const n = p.shape.reduce((a, d) => a * d, 1);
+      const all = arrays.get(`${prefix}/${p.name}`);
+      if (all?.dtype !== p.dtype || !sameShape(all.shape, [count, ...p.shape])) fail('E701', 'recorded vectors do not fit the manifest', { node: p.name });
+      const n = elementCount(p.shape);
       return [p.name, tensor(p.dtype, p.shape, all.data.slice(i * n, (i + 1) * n))];
     }));
-  const count = arrays.size === 0 ? 0 : [...arrays.values()][0].shape[0];
   return Array.from({ length: count }, (_, i) => ({ inputs: sample('in', b.manifest.inputs, i), outputs: sample('out', b.manifest.outputs, i) }));
 }

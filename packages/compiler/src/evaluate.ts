@@ -6,10 +6,10 @@ import { graphBatches } from '@bitloom/calibrate';
 import { type Preprocessing, batches, openData, preprocessingSchema, subset } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
-import { classifierLogits } from '@bitloom/search';
 import type { Tensor } from '@bitloom/tensor';
 import { cRunner, openBundle, referenceProgram, wasmRunner } from './bundle-run.js';
 import { inputSpecs, loadModel, statisticsGraph } from './model.js';
+import { outputKind } from './report.js';
 
 export interface EvalReport {
   readonly samples: number;
@@ -50,7 +50,7 @@ class Score {
     const row = Array.from({ length: classes }, (_, i) => Number(output.data[n * classes + i]));
     const top = row.reduce((best, v, i) => (v > row[best] ? i : best), 0);
     if (top + this.offset === label) this.right++;
-    const at = row[label - this.offset] ?? -Infinity;
+    const at = row[label - this.offset] ?? fail('E302', 'a label names no class of the model', { found: String(label), expected: `${this.offset} … ${classes - 1 + this.offset}` });
     if (this.probabilities) this.loss -= Math.log(Math.max(at, 1e-30));
     else {
       const m = row[top];
@@ -75,7 +75,7 @@ async function evaluateModel(path: string, o: EvalOptions, progress: Progress): 
   const all = await openData(o.data, inputSpecs(g), o.preprocessing ?? {});
   const source = o.samples === null ? all : subset(all, o.samples, o.seed);
   const session = await compileGraph(g);
-  const score = new Score(classifierLogits(g) !== g.outputs[0], o.labelOffset);
+  const score = new Score(outputKind(g) === 'probabilities', o.labelOffset);
   try {
     for await (const b of graphBatches(g, source)) {
       const out = (await session.run(b.inputs)).get(g.outputs[0])!;

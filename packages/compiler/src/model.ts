@@ -62,7 +62,8 @@ export function statisticsGraph(m: LoadedModel): Graph {
     if (e instanceof BitloomError) return m.graph;
     throw e;
   }
-  return sameSites(graph, m.graph) && graph.inputs.every((i) => valueOf(graph, i).type.shape[0] === batch) ? graph : m.graph;
+  const scaled = [...graph.inputs, ...graph.outputs].every((id) => valueOf(graph, id).type.shape[0] === batch);
+  return scaled && sameSites(graph, m.graph) ? graph : m.graph;
 }
 
 /** True when both graphs have the same quantisable layers and activations under the same names. */

@@ -1,10 +1,11 @@
 /** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
 import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
-import type { DataSource } from '@bitloom/data';
+import { type DataSource, subset } from '@bitloom/data';
+import { BitloomError } from '@bitloom/diagnostics';
 import { type Graph, type Phase, PHASES, deadCode, printGraph, verifyGraph } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
 import { opTable } from '@bitloom/ops';
-import { type BitChoice, type SearchResult, readAssignment, toAssignment } from '@bitloom/search';
+import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssignment } from '@bitloom/search';
 import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, parsePrecision } from './options.js';
@@ -66,10 +67,24 @@ export async function compileToProgram(path: string, o: CompileOptions, hooks: H
   return { model, graph, program, search: found, searchSeconds, choice, observed };
 }
 
+/** Samples on which ranges are compared by loss. */
+const REFINE_SAMPLES = 256;
+
 async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed, o: SearchOptions, progress: Progress): Promise<Graph> {
   const options = calibrationOptions(o);
   const params = chooseParams(chosen, observed.histograms, options, model.annotations);
-  const biases = options.biasCorrection && !observed.synthetic ? await correctedBiases(observed.graph, params, observed.data, progress) : new Map();
+  if (observed.synthetic) return applyCalibration(chosen, params);
+  if (options.method === 'mse' && !options.symmetric) {
+    const free = new Map([...params].filter(([id]) => !model.annotations.has(id)));
+    const data = subset(observed.data, REFINE_SAMPLES, o.seed);
+    try {
+      for (const [id, q] of await refineRanges({ graph: observed.graph, data, seed: o.seed, progress }, free, observed.histograms)) params.set(id, q);
+    } catch (e) {
+      // No gradient reaches the activations: ranges stay those of least squared error.
+      if (!(e instanceof BitloomError) || e.code !== 'E403') throw e;
+    }
+  }
+  const biases = options.biasCorrection ? await correctedBiases(observed.graph, params, observed.data, progress) : new Map();
   return applyCalibration(deadCode(replaceBiases(chosen, biases)), params);
 }
 

@@ -1,7 +1,7 @@
 /** What a compilation reports: the `--json` contract of `bitloom compile`. */
 import type { Plan } from '@bitloom/codegen';
-import { type Graph, typeOf, valueOf } from '@bitloom/ir';
-import { convMacs } from '@bitloom/kernel-spec';
+import { type Graph, producers, typeOf, valueOf } from '@bitloom/ir';
+import { classifierLogits } from '@bitloom/search';
 import { type Layer, layerBits, layersOf } from '@bitloom/transforms';
 
 export interface LayerReport {
@@ -44,8 +44,14 @@ export function networkReport(g: Graph, kernels: ReadonlyMap<string, string>): N
   };
 }
 
-/** MACs of the conv-family calls of a plan. */
-export const planMacs = (plan: Plan): number => plan.calls.reduce((s, c) => s + (c.call.family === 'conv' ? convMacs(c.call.params) : 0), 0);
+/** What the first output of a classifier holds (logarithms of probabilities serve as logits); null for other networks. */
+export function outputKind(g: Graph): 'logits' | 'probabilities' | null {
+  const producer = producers(g);
+  let last = producer.get(g.outputs[0]);
+  while (last && (last.op === 'reshape' || last.op === 'identity')) last = producer.get(last.inputs[0]);
+  if (last?.op === 'softmax') return 'probabilities';
+  return last?.op === 'log_softmax' || classifierLogits(g) !== null ? 'logits' : null;
+}
 
 /** First quantisation of a graph input: its own parameters, if it is stored as codes. */
 export function inputQuantisation(g: Graph, id: string): { scale: number | null; zeroPoint: number | null } {

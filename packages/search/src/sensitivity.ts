@@ -5,7 +5,8 @@
  * per-sample weight gradients exist. Models without a classifier head: Gauss–Newton with a squared-error output loss, one random
  * ±1 probe v of the outputs a sample (E⟨Jᵀv, Δ⟩² = ‖JΔ‖²).
  */
-import { activationParams, batchOf, graphBatches, mergeHistograms, weightParams } from '@bitloom/calibrate';
+import { type Progress, activationParams, batchOf, graphBatches, mergeHistograms, weightParams } from '@bitloom/calibrate';
+import type { DataSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
 import { type Graph, GraphBuilder, type Node, type ValueId, constantData, producers, typeOf, valueOf } from '@bitloom/ir';
@@ -60,7 +61,7 @@ function centred(b: GraphBuilder, l: Layer, y: ValueId): ValueId {
 }
 
 /** Q(x) − x as core ops. */
-function quantisationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
+export function quantizationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
   const { lo, hi } = codeRange(q.scheme);
   const [s, z] = [q.scale[0], q.zeroPoint[0]];
   const code = b.add('clip', [b.add('round', [compose.div(b, x, compose.scalarLike(b, x, s))])], { min: lo - z, max: hi - z });
@@ -70,12 +71,11 @@ function quantisationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId
 /** Positions per channel below which a batch mean says little. */
 const MIN_POSITIONS = 16;
 
-/** One row: a label of the layer or group, its bits, and the value holding ⟨·,·⟩ per sample. */
+/** What one ⟨·,·⟩ belongs to: a layer or a group, at some bits. */
 interface Probe {
   readonly kind: 'weights' | 'activations';
   readonly id: string;
   readonly bits: Bits;
-  readonly value: ValueId;
 }
 
 /** @throws E403 when gradients cannot flow from the outputs to a layer, E208 when a sensitivity is not finite */
@@ -83,10 +83,6 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
   const g = p.graph;
   const batch = batchOf(g);
   const producer = producers(g);
-  const outputs = [...new Set(g.outputs.flatMap((o) => floatSource(g, producer, o) ?? []))];
-  if (outputs.length === 0) fail('E403', 'no output is computed from floats, so nothing says how quantisation changes it', { node: g.outputs.map((o) => valueOf(g, o).name).join(', ') });
-  const logits = classifierLogits({ ...g, outputs });
-  const heads = logits ? [logits] : outputs;
 
   // Work is cut so that the ΔW constants of one compiled graph stay small.
   const chunks: Layer[][] = [[]];
@@ -106,41 +102,43 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
   const activations = new Map(p.groups.map((a) => [a.id, new Map<Bits, number>()]));
   for (const [i, layers] of chunks.entries()) {
     const groups = i === 0 ? p.groups : [];
-    const b = GraphBuilder.from(g, opTable);
-    const inputSeeds = heads.map((h) => b.input(`seed.${h}`, typeOf(g, h)));
-    // Classifier: the seed input is the one-hot label, and ∂ℓ/∂logits = softmax(logits) − onehot.
-    const seeds = new Map(heads.map((h, k) => [h, logits ? compose.sub(b, b.add('softmax', [h], { axis: 1 }), inputSeeds[k]) : inputSeeds[k]]));
     const wrt = [...new Set([...layers.map((l) => l.output), ...groups.map((a) => a.values[0])])];
-    const cotangent = addGradients(b, g, seeds, wrt);
-    const perSample = (x: ValueId, y: ValueId): ValueId =>
-      compose.reduceSum(b, compose.reshapeTo(b, compose.mul(b, x, y), [batch, elementCount(b.shapeOf(x)) / batch]), [1], false);
     const probes: Probe[] = [];
-    for (const l of layers) {
-      const d = cotangent.get(l.output);
-      const w = constantData(producer, l.weight)!;
-      const float = w.data as Float32Array;
-      const delta = d && beforeActivation(b, l.output, d, (l.node.attrs as ConvAttrs).activation);
-      for (const bits of weightChoices(p, l)) {
-        if (!delta) {
-          weights.get(l.name)!.set(bits, 0);
-          continue;
+    const step = `sensitivities${chunks.length > 1 ? ` ${i + 1}/${chunks.length}` : ''}`;
+    const sums = await measureProbes(p, wrt, step, (b, cotangent) => {
+      const values: ValueId[] = [];
+      const probe = (kind: Probe['kind'], id: string, bits: Bits, value: ValueId): void => {
+        probes.push({ kind, id, bits });
+        values.push(value);
+      };
+      const perSample = (x: ValueId, y: ValueId): ValueId =>
+        compose.reduceSum(b, compose.reshapeTo(b, compose.mul(b, x, y), [batch, elementCount(b.shapeOf(x)) / batch]), [1], false);
+      for (const l of layers) {
+        const d = cotangent.get(l.output);
+        const w = constantData(producer, l.weight)!;
+        const float = w.data as Float32Array;
+        const delta = d && beforeActivation(b, l.output, d, (l.node.attrs as ConvAttrs).activation);
+        for (const bits of weightChoices(p, l)) {
+          if (!delta) {
+            weights.get(l.name)!.set(bits, 0);
+            continue;
+          }
+          const q = fakeQuantize(float, w.shape, weightParams(w, weightScheme(bits), p.calibration.weights));
+          const dw = b.const(tensor('f32', w.shape, q.map((v, k) => v - float[k])), 'delta');
+          const y = b.add(l.node.op, [l.input, dw], { ...(l.node.attrs as object), activation: null });
+          probe('weights', l.name, bits, perSample(delta, p.calibration.biasCorrection ? centred(b, l, y) : y));
         }
-        const q = fakeQuantize(float, w.shape, weightParams(w, weightScheme(bits), p.calibration.weights));
-        const dw = b.const(tensor('f32', w.shape, q.map((v, k) => v - float[k])), 'delta');
-        const y = b.add(l.node.op, [l.input, dw], { ...(l.node.attrs as object), activation: null });
-        probes.push({ kind: 'weights', id: l.name, bits, value: perSample(delta, p.calibration.biasCorrection ? centred(b, l, y) : y) });
       }
-    }
-    for (const a of groups) {
-      const d = cotangent.get(a.values[0]);
-      const h = mergeHistograms(a.values.map((v) => p.histograms.get(v)!));
-      for (const bits of choices.get(a.tie)!) {
-        if (d) probes.push({ kind: 'activations', id: a.id, bits, value: perSample(d, quantisationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))) });
-        else activations.get(a.id)!.set(bits, 0);
+      for (const a of groups) {
+        const d = cotangent.get(a.values[0]);
+        const h = mergeHistograms(a.values.map((v) => p.histograms.get(v)!));
+        for (const bits of choices.get(a.tie)!) {
+          if (d) probe('activations', a.id, bits, perSample(d, quantizationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))));
+          else activations.get(a.id)!.set(bits, 0);
+        }
       }
-    }
-    if (probes.length === 0) continue;
-    const sums = await run(b, g, heads, inputSeeds, logits, probes, p, `sensitivities${chunks.length > 1 ? ` ${i + 1}/${chunks.length}` : ''}`);
+      return values;
+    });
     probes.forEach((q, k) => {
       if (!Number.isFinite(sums[k])) fail('E208', 'a sensitivity is not finite', { node: q.id, found: String(sums[k]), remedy: 'check the model and the calibration data for NaN or huge values' });
       (q.kind === 'weights' ? weights : activations).get(q.id)!.set(q.bits, sums[k]);
@@ -149,13 +147,39 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
   return { weights, activations };
 }
 
-/** Σ over samples of probe², over 2N. */
-async function run(b: GraphBuilder, g: Graph, heads: readonly ValueId[], seeds: readonly ValueId[], logits: ValueId | null, probes: readonly Probe[], p: SearchProblem, step: string): Promise<Float64Array> {
-  const session = await compileGraph(b.build(probes.map((q) => q.value)));
+/** What the gradients are those of: outputs, seeded by inputs of the graph that {@link measureProbes} feeds. */
+export interface Probing {
+  /** Batch size of the leading dimension. */
+  readonly graph: Graph;
+  readonly data: DataSource;
+  readonly seed: number;
+  readonly progress: Progress;
+}
+
+/**
+ * Differentiates the loss (see the head of this file) and measures: Σ over samples of probe², over 2N.
+ * @param wrt values whose cotangents `build` gets (null: nothing flows)
+ * @param build emits the probes, each of shape [batch]
+ * @throws E403 when gradients cannot flow from the outputs, E302 for a label outside the classes
+ */
+export async function measureProbes(p: Probing, wrt: readonly ValueId[], step: string, build: (b: GraphBuilder, cotangents: ReadonlyMap<ValueId, ValueId | null>) => readonly ValueId[]): Promise<Float64Array> {
+  const g = p.graph;
+  const producer = producers(g);
+  const outputs = [...new Set(g.outputs.flatMap((o) => floatSource(g, producer, o) ?? []))];
+  if (outputs.length === 0) fail('E403', 'no output is computed from floats, so nothing says how quantisation changes it', { node: g.outputs.map((o) => valueOf(g, o).name).join(', ') });
+  const logits = classifierLogits({ ...g, outputs });
+  const heads = logits ? [logits] : outputs;
+  const b = GraphBuilder.from(g, opTable);
+  const seeds = heads.map((h) => b.input(`seed.${h}`, typeOf(g, h)));
+  // Classifier: the seed input is the one-hot label, and ∂ℓ/∂logits = softmax(logits) − onehot.
+  const cotangents = addGradients(b, g, new Map(heads.map((h, k) => [h, logits ? compose.sub(b, b.add('softmax', [h], { axis: 1 }), seeds[k]) : seeds[k]])), wrt);
+  const probes = build(b, cotangents);
+  const sums = new Float64Array(probes.length);
+  if (probes.length === 0) return sums;
+  const session = await compileGraph(b.build(probes));
   const rng = new Rng(p.seed);
   const size = batchOf(g);
   const sampled = logits && !p.data.labelled ? await compileGraph(g, [logits]) : null;
-  const sums = new Float64Array(probes.length);
   let done = 0;
   try {
     for await (const batch of graphBatches(g, p.data)) {
@@ -174,7 +198,7 @@ async function run(b: GraphBuilder, g: Graph, heads: readonly ValueId[], seeds: 
       }
       const out = await session.run(new Map([...batch.inputs, ...seeds.map((s, i) => [s, fed[i]] as const)]));
       probes.forEach((q, k) => {
-        const v = out.get(q.value)!.data;
+        const v = out.get(q)!.data;
         for (let n = 0; n < batch.count; n++) sums[k] += Number(v[n]) ** 2;
       });
       done += batch.count;
