@@ -75,11 +75,18 @@ function divergence(h: Histogram, p: QuantParams): number {
   if (first < 0) return Infinity;
   const mass = new Float64Array(levels);
   const bins = new Float64Array(levels);
-  for (let i = first; i <= last; i++) if (clipped[i] > 0) (mass[level[i]] += clipped[i]), bins[level[i]]++;
+  for (let i = first; i <= last; i++) {
+    if (clipped[i] === 0) continue;
+    mass[level[i]] += clipped[i];
+    bins[level[i]]++;
+  }
   clipped[first] += below;
   clipped[last] += above;
   let [p1, q1] = [0, 0];
-  for (let i = first; i <= last; i++) (p1 += clipped[i]), (q1 += clipped[i] > 0 && bins[level[i]] > 0 ? mass[level[i]] / bins[level[i]] : 0);
+  for (let i = first; i <= last; i++) {
+    p1 += clipped[i];
+    if (clipped[i] > 0 && bins[level[i]] > 0) q1 += mass[level[i]] / bins[level[i]];
+  }
   let kl = 0;
   for (let i = first; i <= last; i++) {
     if (clipped[i] === 0) continue;
