@@ -1,4 +1,4 @@
-/** Two ways to compare tensors: within the tolerance of the ONNX runner, and bit for bit. */
+/** Two ways to compare tensors: within the tolerance of the ONNX runner, and by their bits. */
 import { type DType, type Tensor, isFloat, sameShape } from '@bitloom/tensor';
 
 export interface Tolerance {
@@ -32,7 +32,7 @@ const firstDifference = (found: Tensor, expected: Tensor, same: (a: number | big
 
 /** First element further than `atol + rtol·|expected|` from what is expected, or null. NaN equals NaN. */
 export const difference = (found: Tensor, expected: Tensor, { rtol, atol }: Tolerance): string | null =>
-  firstDifference(found, expected, (a, b) => Object.is(a, b) || a === b || Math.abs(Number(a) - Number(b)) <= atol + rtol * Math.abs(Number(b)) && Number.isFinite(Number(b)));
+  firstDifference(found, expected, (a, b) => Object.is(a, b) || a === b || (typeof a === 'number' && Number.isFinite(b) && Math.abs(a - Number(b)) <= atol + rtol * Math.abs(Number(b))));
 
 /** First element that differs in a bit (signs of zero count, payloads of NaN do not), or null. */
 export const bitDifference = (found: Tensor, expected: Tensor): string | null => firstDifference(found, expected, Object.is);

@@ -1,1 +1,2 @@
-export {};
+export { operatorsDocument } from './operators.js';
+export type { Results } from './results.js';
