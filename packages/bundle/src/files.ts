@@ -1,12 +1,10 @@
 /** Bundles on disk: written atomically, read with every hash checked. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { constants, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { access, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fail } from '@bitloom/diagnostics';
-import { type Manifest, parseManifest } from './manifest.js';
-
-export const sha256 = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
+import { type Manifest, parseManifest, sha256 } from './manifest.js';
 
 export type Files = ReadonlyMap<string, Uint8Array | string>;
 
@@ -23,8 +21,10 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
   const nonce = randomBytes(6).toString('hex');
   const temp = `${target}.${nonce}.tmp`;
   const old = `${target}.${nonce}.old`;
+  let made: string | undefined;
   try {
     const existing = await assertReplaceable(folder);
+    made = await mkdir(dirname(target), { recursive: true });
     for (const [path, data] of files) {
       await mkdir(dirname(join(temp, path)), { recursive: true });
       await writeFile(join(temp, path), data);
@@ -33,14 +33,15 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
     await rename(temp, target);
     await rm(old, { recursive: true, force: true });
   } catch (cause) {
-    await rm(temp, { recursive: true, force: true }).catch(() => undefined);
+    await rm(made ?? temp, { recursive: true, force: true }).catch(() => undefined);
+    await rename(old, target).catch(() => undefined); // back in place, where it was moved and nothing took its place
     if (cause instanceof Error && 'diagnostic' in cause) throw cause;
     fail('E703', 'output cannot be written', { node: folder, found: (cause as NodeJS.ErrnoException).code ?? String(cause), remedy: 'check the path and its permissions' }, cause);
   }
 }
 
 /**
- * True when the place holds an empty folder or an older bundle, false when it is free.
+ * True when the place holds an empty folder or a bundle, false when it is free.
  * @throws E703 when it holds anything else, or lies below what is not a writable folder
  */
 export async function assertReplaceable(folder: string): Promise<boolean> {
@@ -48,7 +49,7 @@ export async function assertReplaceable(folder: string): Promise<boolean> {
   const existing = await stat(target).catch(() => null);
   if (existing) {
     const names = existing.isDirectory() ? await readdir(target) : null;
-    if (!names || !(names.length === 0 || names.includes('manifest.json'))) fail('E703', 'output exists and is not a bundle', { node: folder, remedy: 'choose another -o, or remove it' });
+    if (!names || !(names.length === 0 || (await isBundle(target)))) fail('E703', 'output exists and is not a bundle', { node: folder, remedy: 'choose another -o, or remove it' });
   }
   let parent = dirname(target);
   let info = await stat(parent).catch(() => null);
@@ -56,6 +57,16 @@ export async function assertReplaceable(folder: string): Promise<boolean> {
   const writable = info?.isDirectory() && (await access(parent, constants.W_OK).then(() => true, () => false));
   if (!writable) fail('E703', 'output cannot be written', { node: folder, found: `${parent} is not a writable folder`, remedy: 'check the path and its permissions' });
   return existing !== null;
+}
+
+/** Whether the folder has a manifest of ours, of any version: web pages have files of that name, too. */
+async function isBundle(folder: string): Promise<boolean> {
+  try {
+    const manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')) as { generator?: { name?: unknown } } | null;
+    return manifest?.generator?.name === 'bitloom';
+  } catch {
+    return false;
+  }
 }
 
 /** Writes one file through a temporary. @throws E703 */
@@ -101,8 +112,8 @@ export async function openBundle(folder: string): Promise<OpenBundle> {
   for (const [path, entry] of Object.entries(manifest.files)) {
     const full = join(folder, path);
     const info = await stat(full).catch((cause) => fail('E701', 'a file of the bundle is missing', { node: path }, cause));
-    if (info.size !== entry.bytes || info.size > MAX_FILE) fail('E701', 'a file of the bundle has the wrong size', { node: path, found: `${info.size} bytes`, expected: `${entry.bytes} bytes`, remedy: 'compile the model again' });
-    const buffer = await readFile(full);
+    if (!info.isFile() || info.size !== entry.bytes || info.size > MAX_FILE) fail('E701', 'a file of the bundle has the wrong size', { node: path, found: info.isFile() ? `${info.size} bytes` : 'not a file', expected: `${entry.bytes} bytes`, remedy: 'compile the model again' });
+    const buffer = await readFile(full).catch((cause) => fail('E704', 'a file of the bundle cannot be read', { node: path, found: (cause as NodeJS.ErrnoException).code }, cause));
     // A plain array: Buffer.slice would share memory where Uint8Array.slice copies.
     const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
     if (sha256(bytes) !== entry.sha256) fail('E701', 'a file of the bundle is corrupted', { node: path, found: 'another SHA-256', expected: entry.sha256, remedy: 'compile the model again' });

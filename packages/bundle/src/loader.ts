@@ -18,6 +18,9 @@ function runtimeSource(): string {
 const key = (name: string): string => (/^[A-Za-z_$][\w$]*$/.test(name) ? name : JSON.stringify(name));
 const record = (ports: readonly PortSpec[], value: (p: PortSpec) => string): string => `{ ${ports.map((p) => `${key(p.name)}: ${value(p)}`).join('; ')} }`;
 
+/** A name that npm accepts. */
+const packageName = (name: string): string => name.toLowerCase().replace(/[^a-z0-9_.-]+/g, '-').replace(/^[-._]+/, '').slice(0, 214) || 'model';
+
 /** `index.js`, `index.d.ts`, `runtime.js`, `package.json`. */
 export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string; weights: string }): ReadonlyMap<string, string> {
   const project = new Project({ useInMemoryFileSystem: true, compilerOptions: { target: ScriptTarget.ES2022, module: ModuleKind.ES2022 } });
@@ -50,14 +53,15 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
   dts.addInterface({
     name: 'Sources', isExported: true,
     properties: [
-      { name: 'wasm', hasQuestionToken: true, isReadonly: true, type: 'BufferSource | Response | WebAssembly.Module' },
+      // Response and WebAssembly.Module are types of the DOM library, which servers compile without.
+      { name: 'wasm', hasQuestionToken: true, isReadonly: true, type: 'object', docs: ['The module: bytes, a Response, or a WebAssembly.Module.'] },
       { name: 'weights', hasQuestionToken: true, isReadonly: true, type: 'ArrayBuffer | Uint8Array' },
     ],
   });
   dts.addFunction({ name: 'load', isExported: true, hasDeclareKeyword: true, parameters: [{ name: 'sources', hasQuestionToken: true, type: 'Sources' }], returnType: 'Promise<Model>', docs: ['Loads the module and the weights from beside this file, or from `sources`.'] });
   dts.formatText();
 
-  const pkg = { name, version: '0.0.0', private: true, type: 'module', sideEffects: false, exports: { '.': { types: './index.d.ts', default: './index.js' } } };
+  const pkg = { name: packageName(name), version: '0.0.0', private: true, type: 'module', sideEffects: false, exports: { '.': { types: './index.d.ts', default: './index.js' } } };
   return new Map([
     ['index.js', js.getFullText()],
     ['index.d.ts', dts.getFullText()],

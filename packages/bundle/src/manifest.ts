@@ -1,5 +1,7 @@
 /** manifest.json: what a bundle is, checked strictly when it is read back. */
+import { createHash } from 'node:crypto';
 import { fail } from '@bitloom/diagnostics';
+import type { Bits } from '@bitloom/numerics';
 import { z } from 'zod';
 
 export const SCHEMA_VERSION = 1;
@@ -7,8 +9,8 @@ export const SCHEMA_VERSION = 1;
 const count = z.number().int().nonnegative().max(2 ** 40);
 const dtype = z.enum(['f32', 'f64', 'i8', 'i16', 'i32', 'i64', 'u8', 'u16', 'u32', 'u64', 'bool']);
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
-/** Relative path inside the bundle: no parent steps, no absolute paths. */
-const path = z.string().regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))[A-Za-z0-9_./-]+$/);
+/** Relative path of a file inside the bundle: no empty, `.` or `..` steps. */
+const path = z.string().regex(/^(?!.*(^|\/)\.{0,2}(\/|$))[A-Za-z0-9_./-]+$/);
 
 const port = z.strictObject({
   name: z.string(),
@@ -35,10 +37,10 @@ const constant = z.strictObject({
   packing: z.enum(['planes', 'bytes', 'f32', 'panel4', 'raw']),
   rows: count,
   k: count,
-  bits: z.number().int().min(1).max(8).nullable(),
+  bits: z.number().int().min(1).max(8).transform((b) => b as Bits).nullable(),
   offset: count,
   bytes: count,
-});
+}).refine((k) => k.packing !== 'planes' || k.bits !== null, 'bit planes without a bit-width');
 
 export const manifestSchema = z.strictObject({
   schemaVersion: z.literal(SCHEMA_VERSION),
@@ -69,11 +71,21 @@ export const manifestSchema = z.strictObject({
   /** How images become inputs; evaluation uses the same. */
   preprocessing: z.record(z.string(), z.unknown()),
   files: z.record(path, z.strictObject({ bytes: count, sha256: hash })),
-});
+  /** Of everything above, see {@link sealManifest}. */
+  checksum: hash,
+}).refine(
+  ({ inputs, outputs, targets: { wasm } }) => !wasm || (wasm.inputs.length === inputs.length && wasm.outputs.length === outputs.length),
+  'other numbers of inputs and outputs than of their addresses',
+);
 
 export type Manifest = z.infer<typeof manifestSchema>;
 
-/** @throws E701 when it is no manifest of this version */
+export const sha256 = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
+
+/** Adds the checksum: SHA-256 of the manifest as JSON without white space. */
+export const sealManifest = (m: Omit<Manifest, 'checksum'>): Manifest => ({ ...m, checksum: sha256(JSON.stringify(m)) });
+
+/** @throws E701 when it is no manifest of this version, or not the one that was written */
 export function parseManifest(text: string, where: string): Manifest {
   let json: unknown;
   try {
@@ -88,5 +100,7 @@ export function parseManifest(text: string, where: string): Manifest {
     const [issue] = parsed.error.issues;
     fail('E701', 'the manifest is malformed', { node: `${where}: ${issue.path.join('.')}`, found: issue.message });
   }
+  const { checksum, ...rest } = json as Manifest;
+  if (sealManifest(rest).checksum !== checksum) fail('E701', 'the manifest is corrupted', { node: where, found: 'another checksum', remedy: 'compile the model again' });
   return parsed.data;
 }

@@ -50,7 +50,7 @@ class Score {
     const row = Array.from({ length: classes }, (_, i) => Number(output.data[n * classes + i]));
     const top = row.reduce((best, v, i) => (v > row[best] ? i : best), 0);
     if (top + this.offset === label) this.right++;
-    const at = row[label - this.offset] ?? fail('E302', 'a label names no class of the model', { found: String(label), expected: `${this.offset} … ${classes - 1 + this.offset}` });
+    const at = row[label - this.offset] ?? -Infinity;
     if (this.probabilities) this.loss -= Math.log(Math.max(at, 1e-30));
     else {
       const m = row[top];

@@ -77,8 +77,9 @@ export async function instantiate(spec: ModelSpec, files: { readonly wasm: URL; 
       for (const p of spec.inputs) {
         const data = inputs[p.name];
         const target = view(p);
-        if (!data || data.constructor.name !== target.constructor.name || data.length !== target.length) {
-          throw new TypeError(`input ${p.name} must be a ${target.constructor.name} of ${target.length} elements [${p.shape.join(', ')}]`);
+        // By tag, which subclasses (Buffer) and arrays of other realms share.
+        if (data?.[Symbol.toStringTag] !== target[Symbol.toStringTag] || data.length !== target.length) {
+          throw new TypeError(`input ${p.name} must be a ${target[Symbol.toStringTag]} of ${target.length} elements [${p.shape.join(', ')}]`);
         }
         (target as Float32Array).set(data as Float32Array);
       }
