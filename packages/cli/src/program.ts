@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  type CompileConfig, type Hooks, PASSES, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
+  type CompileConfig, type Hooks, PASSES, PHASES, type Phase, RANGE_METHODS, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
   search, searchConfigSchema, verifyBundle, writeFileAtomic,
 } from '@bitloom/compiler';
 import { fail, formatDiagnostic } from '@bitloom/diagnostics';
@@ -40,7 +40,6 @@ const EXIT_CODES = [
 ] as const;
 export const exitCodes: readonly (readonly [number, string])[] = EXIT_CODES;
 
-const PHASES = ['float', 'candidates', 'chosen', 'calibrated'] as const;
 const defaults = compileOptionsSchema.parse({});
 
 const DATA_HELP = `images:DIR (one folder a class), idx:FILE (MNIST family), cifar10:FILE, npz:FILE
@@ -103,7 +102,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     option('--seed <n>', `of everything drawn at random (default: ${defaults.seed})`, (f, t) => integer(f, t)),
   ],
   'Calibration:': [
-    option('--calibration <method>', `ranges of activations: minmax, percentile, mse or entropy (default: ${defaults.calibration})`, among(['minmax', 'percentile', 'mse', 'entropy'])),
+    option('--calibration <method>', `ranges of activations: ${RANGE_METHODS.join(', ')} (default: ${defaults.calibration})`, among(RANGE_METHODS)),
     option('--percentile <p>', `for percentile, 50 to 100 (default: ${defaults.percentile})`, number),
     option('--symmetric', 'activation ranges symmetric about zero'),
     option('--no-bias-correction', 'leaves biases as they are'),
@@ -196,7 +195,7 @@ Examples:
     const options = await configured(flags);
     if (flags.stopAfter !== undefined) {
       session.output = options.output ?? null;
-      const stage = await compileToText(path, options, flags.stopAfter as (typeof PHASES)[number], hooks);
+      const stage = await compileToText(path, options, flags.stopAfter as Phase, hooks);
       if (options.output != null) await writeFileAtomic(options.output, stage.ir);
       return { json: stage, text: options.output == null ? stage.ir.trimEnd() : options.output };
     }

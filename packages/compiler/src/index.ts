@@ -1,4 +1,6 @@
 export { abandonOutput, writeFileAtomic } from '@bitloom/bundle';
+export { RANGE_METHODS } from '@bitloom/calibrate';
+export { PHASES, type Phase } from '@bitloom/ir';
 export { type BudgetUse, type CompileReport, PASSES, type SearchReport, compile, compileToText, readInputs, runBundle, search } from './api.js';
 export { type BundleReport, type ModelReport, type PortReport, inspect } from './inspect.js';
 export { type CompileConfig, type SearchConfig, compileConfigSchema, defineConfig, parseConfig, readConfig, searchConfigSchema } from './config.js';
