@@ -1,18 +1,22 @@
 #!/usr/bin/env node
 /** `npm start`: from a fresh clone to a compiled, verified and measured example network. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cCompiler, must, root, say, setUp, tsc } from './setup.mjs';
 
 const MODEL = 'examples/shapes/model.onnx';
-const CALIBRATION = 'examples/shapes/calib.npz';
-const TEST = 'examples/shapes/test.npz';
+const DATA = '.cache/shapes';
+const CALIBRATION = `${DATA}/calib.npz`;
+const TEST = `${DATA}/test.npz`;
 const BUNDLE = 'dist/shapes';
 
 setUp();
 
 say('Build (tsc -b)');
 must(...tsc());
+
+say('Draw images to calibrate and to measure on (examples/shapes)');
+must(process.execPath, [join(root, 'examples/shapes/dist/make-data.js')]);
 
 const bitloom = (...args) => {
   say(`bitloom ${args.join(' ')}`);
@@ -28,6 +32,7 @@ bitloom('compile', MODEL, '--calib', CALIBRATION, '--budget', 'size=12.5%', '--t
 const { readNpz, tensor, writeNpy } = await import(new URL('../packages/tensor/dist/index.js', import.meta.url));
 const [, images] = [...readNpz(readFileSync(join(root, TEST)))].find(([name]) => name !== 'labels');
 const one = images.data.length / images.shape[0];
+mkdirSync(join(root, 'dist'), { recursive: true });
 writeFileSync(join(root, 'dist/shapes-sample.npy'), writeNpy(tensor(images.dtype, [1, ...images.shape.slice(1)], images.data.slice(0, one))));
 bitloom('run', BUNDLE, '--input', 'dist/shapes-sample.npy');
 bitloom('verify', BUNDLE);
