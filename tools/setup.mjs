@@ -8,7 +8,7 @@ export const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 
 export const say = (text) => console.log(`\n── ${text}`);
 
-/** Runs a command in the root; its output goes through unless `quiet`. Returns its exit status. */
+/** Runs a command in the root. Returns its exit status. */
 export function run(command, args, options = {}) {
   const done = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...options.env } });
   if (done.error) console.error(`${command}: ${done.error.message}`);
@@ -60,8 +60,8 @@ export function setUp() {
   } else console.log('node_modules is up to date');
 }
 
-/** Type-checks and compiles all packages. */
-export const tsc = () => [process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']];
+/** Arguments of {@link run} that type-check and compile projects (default: all). */
+export const tsc = (...projects) => [process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', ...projects]];
 
 /** Name of the C compiler, or null. */
 export const cCompiler = () =>

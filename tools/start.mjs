@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** `npm start`: from a fresh clone to a compiled, verified and measured example network. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cCompiler, must, root, say, setUp, tsc } from './setup.mjs';
 
@@ -13,10 +13,10 @@ const BUNDLE = 'dist/shapes';
 setUp();
 
 say('Build (tsc -b)');
-must(...tsc());
+must(...tsc('packages/cli', 'examples/shapes'));
 
 say('Draw images to calibrate and to measure on (examples/shapes)');
-must(process.execPath, [join(root, 'examples/shapes/dist/make-data.js')]);
+must(process.execPath, [join(root, 'examples/shapes/dist/make-data.js'), '--out', DATA]);
 
 const bitloom = (...args) => {
   say(`bitloom ${args.join(' ')}`);
@@ -32,9 +32,9 @@ bitloom('compile', MODEL, '--calib', CALIBRATION, '--budget', 'size=12.5%', '--t
 const { readNpz, tensor, writeNpy } = await import(new URL('../packages/tensor/dist/index.js', import.meta.url));
 const [, images] = [...readNpz(readFileSync(join(root, TEST)))].find(([name]) => name !== 'labels');
 const one = images.data.length / images.shape[0];
-mkdirSync(join(root, 'dist'), { recursive: true });
-writeFileSync(join(root, 'dist/shapes-sample.npy'), writeNpy(tensor(images.dtype, [1, ...images.shape.slice(1)], images.data.slice(0, one))));
-bitloom('run', BUNDLE, '--input', 'dist/shapes-sample.npy');
+const sample = `${DATA}/sample.npy`;
+writeFileSync(join(root, sample), writeNpy(tensor(images.dtype, [1, ...images.shape.slice(1)], images.data.slice(0, one))));
+bitloom('run', BUNDLE, '--input', sample);
 bitloom('verify', BUNDLE);
 bitloom('eval', MODEL, '--data', TEST);
 bitloom('eval', BUNDLE, '--data', TEST);
