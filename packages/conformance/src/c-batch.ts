@@ -1,7 +1,7 @@
 /** Many networks as one C program: one start of the compiler and one process for hundreds of node cases. */
 import { spawnSync } from 'node:child_process';
 import { type CBinary, compileC, emitC } from '@bitloom/backend-c';
-import type { Plan } from '@bitloom/codegen';
+import type { Plan, PlannedPort } from '@bitloom/codegen';
 import { BitloomError } from '@bitloom/diagnostics';
 import type { TensorMap } from '@bitloom/kernel-spec';
 import { DTYPES, type Tensor, bytesOf, tensor } from '@bitloom/tensor';
@@ -25,7 +25,9 @@ const GUARD = 64;
 
 /** Reads every item's inputs from stdin, runs it in memory that is not zero, and writes its outputs to stdout. */
 function driver(names: readonly string[], items: readonly BatchItem[]): string {
-  const sizes = (p: Plan): string => [...p.inputs, ...p.outputs].map((q) => `${q.location.bytes}, `).join('');
+  const ports = (p: Plan): PlannedPort[] => [...p.inputs, ...p.outputs];
+  const sizes = (p: Plan): string => ports(p).map((q) => `${q.location.bytes}, `).join('');
+  const pointers = (p: Plan): string => ports(p).map((_, j) => `p[${j}], `).join('');
   return `#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,10 +40,10 @@ typedef struct {
 } network;
 ${items.map(({ plan: p }, i) => `
 static const size_t bytes${i}[] = { ${sizes(p)}0 };
-static void run${i}(void **p, void *arena) { ${names[i]}_run(${[...p.inputs, ...p.outputs].map((_, j) => `p[${j}], `).join('')}arena); (void)p; }`).join('')}
+static void run${i}(void **p, void *arena) { (void)p; ${names[i]}_run(${pointers(p)}arena); }`).join('')}
 
 static const network networks[] = {
-${items.map(({ plan: p }, i) => `  { run${i}, ${p.arenaBytes}, ${p.inputs.length}, ${p.inputs.length + p.outputs.length}, bytes${i} },\n`).join('')}};
+${items.map(({ plan: p }, i) => `  { run${i}, ${p.arenaBytes}, ${p.inputs.length}, ${ports(p).length}, bytes${i} },\n`).join('')}};
 
 static uint8_t *block(size_t bytes)
 {
@@ -107,7 +109,8 @@ export function startBatch(items: readonly BatchItem[]): Batch {
 export async function runBatch({ items, binary }: Batch): Promise<Map<string, Tensor>[] | null> {
   const program = await binary.catch((error: unknown) => {
     if (!(error instanceof BitloomError)) throw error;
-    throw new Error(`${error.message}: ${error.diagnostic.found}`.replace(/network(\d+)\.[ch]/g, (file, i) => `${file} (${items[Number(i)].name})`), { cause: error });
+    const text = `${error.message}: ${error.diagnostic.found}`;
+    throw new Error(text.replace(/network(\d+)\.[ch]/g, (file, i) => `${file} (${items[Number(i)].name})`), { cause: error });
   });
   if (!program) return null;
   try {

@@ -19,7 +19,9 @@ describe('comparisons', () => {
     const t = toleranceOf('add', 'f32');
     expect(difference(f(100.09, NaN, Infinity, 0), f(100, NaN, Infinity, -0), t)).toBeNull();
     expect(difference(f(100.11), f(100), t)).toMatch(/element 0/);
-    for (const [a, b] of [[NaN, 0], [0, NaN], [Infinity, -Infinity], [1, Infinity], [Infinity, 1]]) expect(difference(f(a), f(b), t), `${a} ${b}`).not.toBeNull();
+    for (const [a, b] of [[NaN, 0], [0, NaN], [Infinity, -Infinity], [1, Infinity], [Infinity, 1]]) {
+      expect(difference(f(a), f(b), t), `${a} ${b}`).not.toBeNull();
+    }
     const i = (v: bigint) => tensorOf('i64', [1], [v]);
     expect(difference(i(2n ** 60n), i(2n ** 60n + 1n), toleranceOf('add', 'i64'))).not.toBeNull();
     expect(difference(f(1), tensorOf('f32', [1, 1], [1]), t)).toMatch(/instead of f32\[1,1\]/);

@@ -48,9 +48,12 @@ function randomInputs(g: Graph, rng: Rng): Map<string, Tensor> {
   }));
 }
 
-describe.skipIf(!there)(`models of the data folder${there ? '' : ` (skipped: no ${folder}; set BITLOOM_DATA)`}`, () => {
-  if (!compiler) console.log(`models: C is left out, ${NO_C_COMPILER}`);
-  it.each(there ? readdirSync(folder).filter((f) => f.endsWith('.onnx')) : [])('%s: WebAssembly = C = reference, as onnxruntime', async (file) => {
+if (!there) console.log(`models: skipped, no ${folder}; set BITLOOM_DATA`);
+else if (!compiler) console.log(`models: C is left out, ${NO_C_COMPILER}`);
+const files = there ? readdirSync(folder).filter((f) => f.endsWith('.onnx')) : [];
+
+describe.skipIf(!there)('models of the data folder', () => {
+  it.each(files)('%s: WebAssembly = C = reference, as onnxruntime', async (file) => {
     const { graph } = await readOnnx(`${folder}/${file}`, { define: DEFINE[file] });
     const program = lowerGraph(prepare(graph));
     const inputs = randomInputs(graph, new Rng(7));
@@ -72,6 +75,8 @@ describe.skipIf(!there)(`models of the data folder${there ? '' : ` (skipped: no 
     const others = new Map([['wasm-scalar', await wasm('wasm-scalar', WASM_VARIANTS.filter((v) => v.isa === 'scalar'))]]);
     if (macs <= REFERENCE_MACS) others.set('reference', runProgram(program, inputs));
     if (batch) others.set('c', (await runBatch(batch))![0]);
-    for (const [runtime, outputs] of others) for (const [name, t] of outputs) expect(bitDifference(found.get(name)!, t), `${runtime}: ${name}`).toBeNull();
+    for (const [runtime, outputs] of others) {
+      for (const [name, t] of outputs) expect(bitDifference(found.get(name)!, t), `${runtime}: ${name}`).toBeNull();
+    }
   }, 300_000);
 });
