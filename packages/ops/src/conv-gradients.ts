@@ -60,7 +60,7 @@ export function convWeightGradient(b: GraphBuilder, x: ValueId, dy: ValueId, sha
     return parts.length === 1 ? parts[0] : b.add('concat', parts, { axis: 0 });
   }
 
-  // Unfolded: one strided slice of x per tap, then a matrix product per group (2.3 times as fast on onnxruntime as the above).
+  // Unfolded: one strided slice of x per tap, then matrix products (2.3 times as fast on onnxruntime as the above).
   const padded = padWith(b, x, [0, 0, ...pads.slice(0, n)], [0, 0, ...pads.slice(n)]);
   const slices = Array.from({ length: taps }, (_, t) => {
     let rest = t;
@@ -72,9 +72,10 @@ export function convWeightGradient(b: GraphBuilder, x: ValueId, dy: ValueId, sha
     const slice = kernel.reduce((v, _, i) => sliceAxis(b, v, i + 2, starts[i], out[i], strides[i]), padded);
     return reshapeTo(b, slice, [batch, group, 1, perGroup, positions]);
   });
-  const unfolded = slices.length === 1 ? slices[0] : b.add('concat', slices, { axis: 2 });
-  const columns = reshapeTo(b, transpose(b, unfolded, [1, 0, 4, 2, 3]), [group, batch * positions, taps * perGroup]);
-  const rows = transpose(b, reshapeTo(b, dy, [batch, group, outs / group, positions]), [1, 2, 0, 3]);
-  const product = b.add('matmul', [reshapeTo(b, rows, [group, outs / group, batch * positions]), columns]);
-  return reshapeTo(b, transpose(b, reshapeTo(b, product, [outs, taps, perGroup]), [0, 2, 1]), weight);
+  const unfolded = reshapeTo(b, slices.length === 1 ? slices[0] : b.add('concat', slices, { axis: 2 }), [batch, group, taps * perGroup, positions]);
+  // One product per image, summed afterwards: onnxruntime takes the swap of the last two axes into its matrix product, so that no
+  // large tensor is transposed.
+  const product = b.add('matmul', [reshapeTo(b, dy, [batch, group, outs / group, positions]), transpose(b, unfolded, [0, 1, 3, 2])]);
+  const summed = reduceSum(b, product, [0], false);
+  return reshapeTo(b, transpose(b, reshapeTo(b, summed, [outs, taps, perGroup]), [0, 2, 1]), weight);
 }
