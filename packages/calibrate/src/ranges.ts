@@ -1,5 +1,5 @@
 /** From what was seen to scale and zero point. */
-import { type QuantParams, type QuantScheme, codeRange, quantizeValue, rne } from '@bitloom/numerics';
+import { type QuantParams, type QuantScheme, clampTo, codeRange, rne } from '@bitloom/numerics';
 import type { Tensor } from '@bitloom/tensor';
 import { type Histogram, BINS, binCentre } from './histogram.js';
 
@@ -18,12 +18,10 @@ const scaleOf = (s: number): number => Math.fround(Math.min(Math.max(s, MIN_SCAL
  */
 export function paramsForRange(lo: number, hi: number, scheme: QuantScheme, symmetric = false): QuantParams {
   const { hi: top } = codeRange(scheme);
-  const a = Math.min(0, lo);
-  let b = Math.max(0, hi);
-  const middle = 2 ** (scheme.bits - 1);
+  const [a, b] = [Math.min(0, lo), Math.max(0, hi)];
   if (symmetric && scheme.bits > 1) {
-    b = Math.max(-a, b);
-    return { scheme, scale: Float32Array.of(scaleOf(b / (top - middle))), zeroPoint: Int32Array.of(middle) };
+    const middle = 2 ** (scheme.bits - 1);
+    return { scheme, scale: Float32Array.of(scaleOf(Math.max(-a, b) / (top - middle))), zeroPoint: Int32Array.of(middle) };
   }
   const scale = scaleOf((b - a) / top);
   const zero = Math.min(top, Math.max(0, rne(-a / scale)));
@@ -33,12 +31,14 @@ export function paramsForRange(lo: number, hi: number, scheme: QuantScheme, symm
 /** Σ counts·(Q(x) − x)² over bin centres. */
 function quantisationError(h: Histogram, p: QuantParams): number {
   const s = p.scale[0];
-  const z = p.zeroPoint[0];
+  const lo = -p.zeroPoint[0];
+  const hi = lo + codeRange(p.scheme).hi;
   let sum = 0;
   for (let i = 0; i < BINS; i++) {
     if (h.counts[i] === 0) continue;
     const x = binCentre(h, i);
-    const d = s * (quantizeValue(x, s, z, p.scheme) - z) - x;
+    // quantizeValue without the zero point: hundreds of ranges are tried.
+    const d = s * rne(clampTo(Math.fround(x / s), lo, hi)) - x;
     sum += h.counts[i] * d * d;
   }
   return sum;
@@ -67,7 +67,7 @@ function divergence(h: Histogram, p: QuantParams): number {
     else if (x > hi) above += h.counts[i];
     else {
       clipped[i] = h.counts[i];
-      level[i] = quantizeValue(x, s, z, p.scheme);
+      level[i] = rne(clampTo(Math.fround(x / s), -z, levels - 1 - z)) + z;
       if (first < 0) first = i;
       last = i;
     }
@@ -157,12 +157,9 @@ export function weightParams(w: Tensor, scheme: QuantScheme, method: 'minmax' | 
       largest = Math.max(largest, Math.abs(v));
       sum += Math.abs(v);
     }
-    if (largest === 0) {
-      scale[c] = 1;
-      continue;
-    }
-    if (scheme.bits === 1) {
-      scale[c] = scaleOf(sum / size);
+    // One bit has no zero: a channel of zeros becomes as small as can be.
+    if (largest === 0 || scheme.bits === 1) {
+      scale[c] = scheme.bits === 1 ? scaleOf(sum / size) : 1;
       continue;
     }
     const error = (s: number): number => {
