@@ -133,7 +133,7 @@ export const EXPORTS: Readonly<Record<string, Row>> = {
     const roi = a.roi ? c.constant(tensorOf('f32', [a.roi.length], a.roi)) : '';
     // Scales carry more than sizes (a fractional scale is not always out/in), but only one of the two may be given.
     const inShape = c.typeOf(n.inputs[0]).shape;
-    const exact = a.sizes.every((s, i) => Math.floor(inShape[i] * a.scales[i]) === s);
+    const exact = a.sizes.every((s, i) => Math.floor(Math.fround(inShape[i] * Math.fround(a.scales[i]))) === s);
     const by = exact ? [roi, c.constant(tensorOf('f32', [a.scales.length], a.scales))] : [roi, '', i64(c, a.sizes)];
     c.emit('Resize', [n.inputs[0], ...by], n.outputs, {
       mode: a.mode, coordinate_transformation_mode: a.coordinates, nearest_mode: a.nearest, cubic_coeff_a: { float: a.cubicA },

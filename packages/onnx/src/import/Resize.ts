@@ -13,8 +13,8 @@ export function emitResize(n: OnnxNode, sizes: readonly number[], scales: readon
   });
 }
 
-/** floor(d·scale); the margin absorbs scales such as 1/3 that f32 rounds down. */
-export const sizesFor = (n: OnnxNode, scales: readonly number[]): number[] => n.shape(0).map((d, i) => Math.floor(d * scales[i] + 1e-9));
+/** floor(d·scale), the product in f32 as in onnxruntime: 5 · f32(1.4) is 7. */
+export const sizesFor = (n: OnnxNode, scales: readonly number[]): number[] => n.shape(0).map((d, i) => Math.floor(Math.fround(d * scales[i])));
 
 /**
  * Opset 10 has scales only, and asymmetric coordinates; 11 adds sizes and coordinate modes; 18 adds `axes`, antialiasing and
