@@ -22,7 +22,7 @@ export interface NetworkReport {
   readonly floatWeightBytes: number;
 }
 
-/** Kernel of each layer in a plan, by ONNX node name; 'nest' where the layer is no conv-family call. */
+/** Kernel of each layer in a plan, by layer name; 'nest' where the layer is no conv-family call. */
 export function kernelsOf(plan: Plan): ReadonlyMap<string, string> {
   return new Map(plan.calls.filter((c) => c.variant).map((c) => [c.call.origin, c.variant!.kernel]));
 }
