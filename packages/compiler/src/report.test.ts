@@ -13,13 +13,13 @@ describe('networkReport', () => {
     const rng = new Rng(1);
     const b = createBuilder('twice');
     const x = b.input('x', { dtype: 'f32', shape: [1, 4, 6, 6] });
-    const dense = b.add('conv', [x, b.const(random(rng, [4, 4, 3, 3]), 'w')], { ...attrs, group: 1 }, { origin: 'node' });
-    const depthwise = b.add('conv', [dense, b.const(random(rng, [4, 1, 3, 3]), 'w')], { ...attrs, group: 4 }, { origin: 'node' });
+    const dense = b.add('conv', [x, b.const(random(rng, [32, 4, 3, 3]), 'w')], { ...attrs, group: 1 }, { origin: 'node' });
+    const depthwise = b.add('conv', [dense, b.const(random(rng, [32, 1, 3, 3]), 'w')], { ...attrs, group: 32 }, { origin: 'node' });
     const g = b.build([depthwise]);
-    const report = networkReport(g, kernelsOf(planFor(lowerGraph(g), 'wasm')));
-    expect(report.layers.map((l) => [l.kernel, l.params, l.macs])).toEqual([['f32', 144, 5184], ['depthwise', 36, 1296]]);
+    const report = networkReport(g, kernelsOf(planFor(lowerGraph(g), 'c')));
+    expect(report.layers.map((l) => [l.kernel, l.params, l.macs])).toEqual([['f32', 1152, 41472], ['depthwise', 288, 10368]]);
     expect(new Set(report.layers.map((l) => l.name)).size).toBe(2);
-    expect(report).toMatchObject({ bits: { weights: 32, activations: 32 }, bops: (5184 + 1296) * 1024, floatWeightBytes: 180 * 4 });
+    expect(report).toMatchObject({ bits: { weights: 32, activations: 32 }, bops: (41472 + 10368) * 1024, floatWeightBytes: 1440 * 4 });
   });
 });
 
