@@ -9,6 +9,8 @@ import { type Probing, measureProbes, quantizationNoise } from './sensitivity.js
 
 /** Shares of the seen range that are tried, each side on its own. */
 const SHRINKS = [1, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2];
+/** Groups measured by one graph, each with up to fifty probes: onnxruntime takes long to compile huge graphs. */
+const GROUPS_AT_ONCE = 64;
 
 function candidates(chosen: QuantParams, h: Histogram): QuantParams[] {
   const side = (bound: number): number[] => (bound === 0 ? [0] : SHRINKS.map((k) => bound * k));
@@ -29,28 +31,31 @@ export async function refineRanges(p: Probing, params: ReadonlyMap<ValueId, Quan
   const rows = quantizable(p.graph).groups
     .filter((a) => params.has(a.values[0]))
     .map((a) => ({ group: a, tried: candidates(params.get(a.values[0])!, mergeHistograms(a.values.map((v) => histograms.get(v)!))) }));
-  const known: typeof rows = [];
-  // Labels drawn from the network itself: the true Fisher, and the same with and without labelled data.
-  const unlabelled = { ...p, data: { ...p.data, labelled: false } };
-  const losses = await measureProbes(unlabelled, rows.map((r) => r.group.values[0]), 'ranges by loss', (b, cotangents) =>
-    rows.flatMap((r) => {
-      const [x] = r.group.values;
-      const d = cotangents.get(x);
-      if (!d) return [];
-      known.push(r);
-      return r.tried.map((q) => {
-        const weighted = compose.square(b, compose.mul(b, d, quantizationNoise(b, x, q)));
-        const perSample = compose.reshapeTo(b, weighted, [batch, elementCount(b.shapeOf(x)) / batch]);
-        // measureProbes squares.
-        return b.add('sqrt', [compose.reduceSum(b, perSample, [1], false)]);
-      });
-    }));
   const refined = new Map(params);
-  let at = 0;
-  for (const r of known) {
-    const loss = losses.subarray(at, (at += r.tried.length));
-    const best = loss.reduce((k, v, i) => (v < loss[k] ? i : k), 0);
-    for (const v of r.group.values) refined.set(v, r.tried[best]);
+  for (let done = 0; done < rows.length; done += GROUPS_AT_ONCE) {
+    const part = rows.slice(done, done + GROUPS_AT_ONCE);
+    const known: typeof rows = [];
+    const step = `ranges by loss${rows.length > GROUPS_AT_ONCE ? ` ${done / GROUPS_AT_ONCE + 1}/${Math.ceil(rows.length / GROUPS_AT_ONCE)}` : ''}`;
+    // Labels drawn from the network itself: the true Fisher, and the same with and without labelled data.
+    const losses = await measureProbes({ ...p, ownLabels: true }, part.map((r) => r.group.values[0]), step, (b, cotangents) =>
+      part.flatMap((r) => {
+        const [x] = r.group.values;
+        const d = cotangents.get(x);
+        if (!d) return [];
+        known.push(r);
+        return r.tried.map((q) => {
+          const weighted = compose.square(b, compose.mul(b, d, quantizationNoise(b, x, q)));
+          const perSample = compose.reshapeTo(b, weighted, [batch, elementCount(b.shapeOf(x)) / batch]);
+          // measureProbes squares.
+          return b.add('sqrt', [compose.reduceSum(b, perSample, [1], false)]);
+        });
+      }));
+    let at = 0;
+    for (const r of known) {
+      const loss = losses.subarray(at, (at += r.tried.length));
+      const best = loss.reduce((k, v, i) => (v < loss[k] ? i : k), 0);
+      for (const v of r.group.values) if (params.has(v)) refined.set(v, r.tried[best]);
+    }
   }
   return refined;
 }

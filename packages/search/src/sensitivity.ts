@@ -152,6 +152,8 @@ export interface Probing {
   /** Batch size of the leading dimension. */
   readonly graph: Graph;
   readonly data: DataSource;
+  /** Labels drawn from the model although the data has some. */
+  readonly ownLabels?: boolean;
   readonly seed: number;
   readonly progress: Progress;
 }
@@ -179,7 +181,7 @@ export async function measureProbes(p: Probing, wrt: readonly ValueId[], step: s
   const session = await compileGraph(b.build(probes));
   const rng = new Rng(p.seed);
   const size = batchOf(g);
-  const sampled = logits && !p.data.labelled ? await compileGraph(g, [logits]) : null;
+  const sampled = logits && (p.ownLabels || !p.data.labelled) ? await compileGraph(g, [logits]) : null;
   let done = 0;
   try {
     for await (const batch of graphBatches(g, p.data)) {
