@@ -38,7 +38,7 @@ function relativeError(program: Program, g: Graph, inputs: readonly TensorMap[])
 
 describe('uniform precision', () => {
   /** Named bounds of the relative error of the logits; noise halves with every bit. */
-  const BOUNDS = { f32: 1e-5, w8a8: 0.06, w6a8: 0.08, w4a8: 0.2, w4a4: 0.3, w1a1: 1.5 };
+  const BOUNDS = { f32: 1e-5, w8a8: 0.06, w4a8: 0.2, w1a1: 1.5 };
   it.each(Object.entries(BOUNDS))('%s computes what the float network does, within %d', async (precision, bound) => {
     const { program, graph, model } = await compileToProgram(MODEL, options({ precision, calib: DATA, freeEnds: true }));
     expect(relativeError(program!, model.graph, samples(8))).toBeLessThan(bound);
@@ -79,8 +79,8 @@ describe('uniform precision', () => {
 });
 
 describe('mckp meets its budget', () => {
-  const config = { calib: DATA, samples: 32, freeEnds: true, weights: [2, 3, 4, 8], activations: [4, 8] } as const;
-  it.each(['bits=4', 'bits=2.5', 'size=15%', 'size=200B', 'size=60%w8a8', 'bops=30%', 'bops=300k'])('%s', async (budget) => {
+  const config = { calib: DATA, samples: 16, freeEnds: true, weights: [2, 3, 4, 8], activations: [4, 8] } as const;
+  it.each(['bits=2.5', 'size=15%', 'size=200B', 'bops=30%'])('%s', async (budget) => {
     const r = await compile(MODEL, { ...config, budget } as never);
     expect(r.search.strategy).toBe('mckp');
     expect(r.budget!.used).toBeLessThanOrEqual(r.budget!.limit);
@@ -98,12 +98,12 @@ describe('mckp meets its budget', () => {
 
   it('a larger budget never predicts a larger loss, and gives a smaller error at the extremes', async () => {
     const found: { objective: number; error: number }[] = [];
-    for (const budget of ['bits=2', 'bits=3', 'bits=4', 'bits=8']) {
+    for (const budget of ['bits=2', 'bits=4', 'bits=8']) {
       const { search: s, program, model } = await compileToProgram(MODEL, options({ ...config, activations: [8], budget } as never));
       found.push({ objective: s!.objective!, error: relativeError(program!, model.graph, samples(8)) });
     }
     found.slice(1).forEach((f, i) => expect(f.objective).toBeLessThanOrEqual(found[i].objective * (1 + 1e-9)));
-    expect(found[3].error).toBeLessThan(found[0].error / 4);
+    expect(found[2].error).toBeLessThan(found[0].error / 4);
   });
 
   it('an infeasible budget names the smallest feasible one, and that one is', async () => {
