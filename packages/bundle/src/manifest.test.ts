@@ -8,7 +8,7 @@ const e701 = expect.objectContaining({ code: 'E701' });
 
 /** The manifest with the value at a path replaced (undefined removes it), and a fitting checksum. */
 function edited(path: readonly (string | number)[], value: unknown): Manifest {
-  const body = structuredClone(manifestBody()) as Record<string, never>;
+  const body = structuredClone(manifestBody()) as never as Record<string, never>;
   const holder = path.slice(0, -1).reduce<Record<string, never>>((o, k) => o[k], body);
   if (value === undefined) delete holder[path.at(-1)!];
   else holder[path.at(-1)!] = value as never;
