@@ -120,4 +120,4 @@ export function inspectText(r: ModelReport | BundleReport): string {
 
 const VALUES = 10;
 export const runText = (outputs: ReadonlyMap<string, Tensor>): string =>
-  [...outputs].map(([name, t]) => `${name}: ${t.dtype} ${shape(t.shape)}\n  ${Array.from(t.data.subarray(0, VALUES), String).join(', ')}${t.data.length > VALUES ? ', …' : ''}`).join('\n');
+  [...outputs].map(([name, t]) => `${name}: ${t.dtype} ${shape(t.shape)}\n  ${Array.from(t.data.subarray(0, VALUES) as Iterable<number | bigint>, (v) => (t.dtype === 'f32' ? String(Number((v as number).toPrecision(7))) : String(v))).join(', ')}${t.data.length > VALUES ? ', …' : ''}`).join('\n');
