@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
-const packages = readdirSync(new URL('./packages', import.meta.url)).sort();
+const folders = ['packages', 'examples'].flatMap((parent) => readdirSync(new URL(`./${parent}`, import.meta.url)).sort().map((name) => ({ name, root: `${root}${parent}/${name}` })));
 
 /** One project per package; sources are resolved directly, so tests need no build. */
 export default defineConfig({
@@ -11,11 +11,10 @@ export default defineConfig({
   resolve: { conditions: ['@bitloom/source'] },
   ssr: { resolve: { conditions: ['@bitloom/source', 'node', 'import', 'default'] } },
   test: {
-    projects: packages.map((name) => ({
+    projects: folders.map((folder) => ({
       extends: true,
       test: {
-        name,
-        root: `${root}packages/${name}`,
+        ...folder,
         include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
         testTimeout: 60_000,
       },

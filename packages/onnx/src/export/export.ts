@@ -25,11 +25,19 @@ const tensorProto = (name: string, t: Tensor): object => ({ name, dataType: ONNX
 export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): Uint8Array {
   const node: object[] = [];
   const initializer: object[] = [];
+  // The node that a value came from gives its name; further nodes of the same origin get a number.
+  const names = new Map<string, number>();
+  const nodeName = (base: string): string => {
+    const count = names.get(base) ?? 0;
+    names.set(base, count + 1);
+    return base === '' ? '' : count === 0 ? base : `${base}.${count}`;
+  };
   let temps = 0;
+  let origin = '';
   const context: ExportContext = {
     emit: (opType, input, output, attributes = {}) => {
       while (input.length > 0 && input[input.length - 1] === '') input = input.slice(0, -1);
-      node.push({ opType, input, output, attribute: Object.entries(attributes).map(([k, v]) => attribute(k, v)) });
+      node.push({ name: nodeName(origin), opType, input, output, attribute: Object.entries(attributes).map(([k, v]) => attribute(k, v)) });
     },
     constant: (t) => {
       const name = `$c${temps++}`;
@@ -49,8 +57,10 @@ export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): U
       continue;
     }
     const row = EXPORTS[n.op] ?? fail('E601', `no ONNX export for ${n.op}`, { node: n.origin });
+    origin = n.origin;
     row(context, n as never);
   }
+  origin = '';
   const valueInfo = (name: string, id: ValueId): object => {
     const t = typeOf(g, id);
     return { name, type: { tensorType: { elemType: ONNX_TYPE[t.dtype], shape: { dim: t.shape.map((d) => ({ dimValue: d })) } } } };
