@@ -5,7 +5,8 @@ import { compose, createBuilder, evaluateGraph, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, elementCount, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { activationScheme, applyAssignment, applyCalibration, layersOf, markCandidates, quantizable, weightScheme } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
-import { BINS, DEFAULT_CALIBRATION, batchOf, chooseParams, collectHistograms, correctedBiases, graphBatches, observedValues, replaceBiases, weightParams } from './index.js';
+import { BINS, DEFAULT_CALIBRATION, batchOf, chooseParams, collectHistograms, correctedBiases, graphBatches, observedValues, replaceBiases,
+  weightParams } from './index.js';
 import { sourceOf } from './source.test.util.js';
 
 const random = (shape: readonly number[], seed: number, shift = 0): Tensor => {
@@ -62,7 +63,10 @@ describe('graphBatches', () => {
       const t = b.inputs.get(g.inputs[0])!;
       expect(t.shape).toEqual([batch, ...SHAPE]);
       expect(b.labels!.length).toBe(batch);
-      for (let n = 0; n < batch; n++) expect([...(t.data as Float32Array).subarray(n * 90, (n + 1) * 90)]).toEqual(toNumbers(random(SHAPE, b.labels![n], b.labels![n] === 0 ? 4 : 0.5)));
+      for (let n = 0; n < batch; n++) {
+        const wanted = random(SHAPE, b.labels![n], b.labels![n] === 0 ? 4 : 0.5);
+        expect([...(t.data as Float32Array).subarray(n * 90, (n + 1) * 90)]).toEqual(toNumbers(wanted));
+      }
       seen.push(...b.labels!.subarray(0, b.count));
     }
     expect(seen).toEqual(Array.from({ length: size }, (_, i) => i));
@@ -105,7 +109,8 @@ describe('collectHistograms', () => {
     const b = createBuilder('nan');
     const x = b.input('x', { dtype: 'f32', shape: [1, ...SHAPE] });
     const bad = b.add('log', [compose.shift(b, b.add('neg', [b.add('abs', [x])]), -1)], {}, { names: ['bad'] });
-    await expect(collectHistograms(b.build([bad]), [bad], source(2))).rejects.toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E208', node: 'bad' }) }));
+    await expect(collectHistograms(b.build([bad]), [bad],
+      source(2))).rejects.toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E208', node: 'bad' }) }));
   });
 });
 
@@ -131,7 +136,9 @@ describe('bias correction', () => {
   const BITS = 2;
 
   /** Mean over samples and positions of each layer's output before its clamp, with the given weights, on the float inputs of the layer. */
-  async function means(g: Graph, params: ReadonlyMap<ValueId, QuantParams> | null, biases: ReadonlyMap<string, Float32Array> | null, data: DataSource): Promise<Map<string, number[]>> {
+  async function means(
+    g: Graph, params: ReadonlyMap<ValueId, QuantParams> | null, biases: ReadonlyMap<string, Float32Array> | null, data: DataSource,
+  ): Promise<Map<string, number[]>> {
     const b = createBuilder('means');
     const producer = producers(g);
     const layers = layersOf(g);
@@ -156,14 +163,16 @@ describe('bias correction', () => {
     return found;
   }
 
-  it.each([[1, 5], [2, 5], [3, 5], [8, 5]])('afterwards the mean error per channel is zero on the data (batch %i of %i samples)', async (batch, size) => {
+  it.each([[1, 5], [2, 5], [3, 5], [8, 5]])('afterwards the mean error per channel is zero on the data (batch %i of %i samples)',
+    async (batch, size) => {
     const g = network(batch);
     const data = source(size);
     const params = chooseParams(chosen(g, BITS), await collectHistograms(g, observedValues(g), data), DEFAULT_CALIBRATION);
     const biases = await correctedBiases(g, params, data);
     expect([...biases.keys()]).toEqual(['first', 'second', 'third', 'fourth', 'fifth']);
     const whole = network(size);
-    const [float, before, after] = [await means(whole, null, null, data), await means(whole, params, null, data), await means(whole, params, biases, data)];
+    const [float, before, after] = [await means(whole, null, null, data), await means(whole, params, null, data),
+      await means(whole, params, biases, data)];
     for (const [name, wanted] of float) {
       const size = Math.max(...wanted.map(Math.abs));
       const error = (of: Map<string, number[]>): number => Math.max(...of.get(name)!.map((v, i) => Math.abs(v - wanted[i])));
@@ -198,6 +207,7 @@ describe('bias correction', () => {
     const z = b.add('linear', [flat, b.const(random([1, 90], 4))]);
     const g = b.build([y, z]);
     const [dynamic] = layersOf(g);
-    expect(await correctedBiases(g, new Map([[dynamic.weight, weightParams(random([1, 90], 3), weightScheme(2), 'mse')]]), source(2))).toEqual(new Map());
+    expect(await correctedBiases(g, new Map([[dynamic.weight, weightParams(random([1, 90], 3), weightScheme(2), 'mse')]]),
+      source(2))).toEqual(new Map());
   });
 });

@@ -23,7 +23,9 @@ export interface CalibrationOptions {
 export const DEFAULT_CALIBRATION: CalibrationOptions = { method: 'mse', percentile: 99.99, symmetric: false, weights: 'mse', biasCorrection: true };
 
 /** Parameters of every chosen value. `fixed` ones (from the model itself) are kept. */
-export function chooseParams(g: Graph, histograms: ReadonlyMap<ValueId, Histogram>, options: CalibrationOptions, fixed: ReadonlyMap<ValueId, QuantParams> = new Map()): Map<ValueId, QuantParams> {
+export function chooseParams(
+  g: Graph, histograms: ReadonlyMap<ValueId, Histogram>, options: CalibrationOptions, fixed: ReadonlyMap<ValueId, QuantParams> = new Map(),
+): Map<ValueId, QuantParams> {
   const params = new Map<ValueId, QuantParams>();
   const producer = producers(g);
   const { groups } = quantizable(g);
@@ -47,7 +49,9 @@ export function chooseParams(g: Graph, histograms: ReadonlyMap<ValueId, Histogra
  * New biases that make up for the mean output error of the quantised weights on the data, per output channel:
  * b ← b − E[conv(x, Q(W) − W)] (Nagel et al., arXiv 1906.04721, §4.2, empirical form). Keyed by layer name.
  */
-export async function correctedBiases(g: Graph, params: ReadonlyMap<ValueId, QuantParams>, source: DataSource, progress: Progress = () => {}): Promise<Map<string, Float32Array>> {
+export async function correctedBiases(
+  g: Graph, params: ReadonlyMap<ValueId, QuantParams>, source: DataSource, progress: Progress = () => {},
+): Promise<Map<string, Float32Array>> {
   const producer = producers(g);
   const layers = layersOf(g).filter((l) => params.has(l.weight) && (l.node.inputs[2] === undefined || constantData(producer, l.node.inputs[2])));
   if (layers.length === 0) return new Map();

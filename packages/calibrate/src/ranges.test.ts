@@ -1,7 +1,8 @@
 import { type Bits, type QuantParams, type QuantScheme, codeRange, fakeQuantize, quantizeValue } from '@bitloom/numerics';
 import { Rng, tensor } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { BINS, type Histogram, RANGE_METHODS, type RangeMethod, accumulate, activationParams, binCentre, extend, mergeHistograms, paramsForRange, weightParams } from './index.js';
+import { BINS, type Histogram, RANGE_METHODS, type RangeMethod, accumulate, activationParams, binCentre, extend, mergeHistograms,
+  paramsForRange, weightParams } from './index.js';
 
 const BITS: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8];
 const activation = (bits: Bits): QuantScheme => ({ bits, signed: false, axis: null });
@@ -31,7 +32,8 @@ function squaredError(h: Histogram, p: QuantParams): number {
   }
   return sum;
 }
-const choose = (h: Histogram, bits: Bits, method: RangeMethod, symmetric = false, percentile = 99.99): QuantParams => activationParams(h, activation(bits), { method, percentile, symmetric });
+const choose = (h: Histogram, bits: Bits, method: RangeMethod, symmetric = false, percentile = 99.99): QuantParams =>
+  activationParams(h, activation(bits), { method, percentile, symmetric });
 
 const rng = new Rng(5);
 const draw = (n: number, f: () => number): Float32Array => Float32Array.from({ length: n }, f);
@@ -137,7 +139,8 @@ describe('activation ranges', () => {
   it.each(Object.keys(SAMPLES))('minmax is exact (%s)', (name) => {
     const data = SAMPLES[name];
     const h = histogram(data);
-    for (const bits of BITS) expect(choose(h, bits, 'minmax')).toEqual(paramsForRange(data.reduce((a, v) => Math.min(a, v)), data.reduce((a, v) => Math.max(a, v)), activation(bits)));
+    for (const bits of BITS) expect(choose(h, bits, 'minmax')).toEqual(paramsForRange(data.reduce((a, v) => Math.min(a, v)),
+      data.reduce((a, v) => Math.max(a, v)), activation(bits)));
   });
 
   it.each(Object.keys(SAMPLES))('mse: no range of the grid has a smaller squared error (%s)', (name) => {
@@ -146,7 +149,8 @@ describe('activation ranges', () => {
       for (const symmetric of [false, true]) {
         const found = squaredError(h, choose(h, bits, 'mse', symmetric));
         for (let i = 1; i <= 80; i++) {
-          expect(found).toBeLessThanOrEqual(squaredError(h, paramsForRange((h.min * i) / 80, (h.max * i) / 80, activation(bits), symmetric)) * (1 + 1e-6));
+          expect(found).toBeLessThanOrEqual(squaredError(h,
+            paramsForRange((h.min * i) / 80, (h.max * i) / 80, activation(bits), symmetric)) * (1 + 1e-6));
         }
       }
     }
@@ -157,7 +161,8 @@ describe('activation ranges', () => {
       const h = histogram(SAMPLES[name]);
       for (const bits of [2, 4] as const) {
         let best = Infinity;
-        for (let i = 1; i <= 32; i++) for (let j = 1; j <= 32; j++) best = Math.min(best, squaredError(h, paramsForRange((Math.min(0, h.min) * i) / 32, (Math.max(0, h.max) * j) / 32, activation(bits))));
+        for (let i = 1; i <= 32; i++) for (let j = 1; j <= 32; j++) best = Math.min(best,
+          squaredError(h, paramsForRange((Math.min(0, h.min) * i) / 32, (Math.max(0, h.max) * j) / 32, activation(bits))));
         expect(squaredError(h, choose(h, bits, 'mse')), `${name} ${bits}`).toBeLessThanOrEqual(best * 1.03);
       }
     }
@@ -206,7 +211,8 @@ describe('activation ranges', () => {
 
   it('every method gives usable numbers for every tensor, bit-width and symmetry', () => {
     const odd: Readonly<Record<string, readonly number[]>> = {
-      zero: [0, 0, 0], constant: [3, 3], one: [-7], 'two values': [-1, 5], 'all negative': [-4, -3, -1], 'all positive': [1, 2, 9], huge: [-3e38, 3e38], tiny: [0, 1e-42],
+      zero: [0, 0, 0], constant: [3, 3], one: [-7], 'two values': [-1, 5], 'all negative': [-4, -3, -1], 'all positive': [1, 2, 9],
+      huge: [-3e38, 3e38], tiny: [0, 1e-42],
     };
     for (const [name, data] of [...Object.entries(odd), ...Object.entries(SAMPLES)]) {
       const h = histogram(data);
@@ -224,7 +230,8 @@ describe('activation ranges', () => {
       }
     }
     // A constant is exact up to f32 rounding, at any width.
-    for (const method of RANGE_METHODS) for (const bits of BITS) for (const v of [3, -2]) expect(quantised(v, choose(histogram([v, v]), bits, method))).toBeCloseTo(v, 5);
+    for (const method of RANGE_METHODS) for (const bits of BITS) for (const v of [3, -2]) expect(quantised(v,
+      choose(histogram([v, v]), bits, method))).toBeCloseTo(v, 5);
   });
 });
 

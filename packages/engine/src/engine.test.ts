@@ -41,24 +41,33 @@ const resize = (over: object): object => ({
 const special = f32(NaN, -Infinity, Infinity, 0, -0, 0.5, 1.5, 2.5, -0.5, -3.7);
 
 const CASES: readonly Case[] = [
-  ...['identity', 'neg', 'abs', 'exp', 'floor', 'ceil', 'round', 'sign', 'sin', 'cos', 'sinh', 'cosh', 'tanh', 'asinh', 'atan', 'erf', 'sigmoid', 'relu', 'isnan']
+  ...['identity', 'neg', 'abs', 'exp', 'floor', 'ceil', 'round', 'sign', 'sin', 'cos', 'sinh', 'cosh', 'tanh', 'asinh', 'atan', 'erf',
+    'sigmoid', 'relu', 'isnan']
     .flatMap((op) => [one(op), ...(['floor', 'ceil', 'round', 'abs', 'isnan'].includes(op) ? [one(op, {}, special)] : [])]),
-  one('tan', {}, uniform(X, -1.2, 1.2)), one('asin', {}, uniform(X, -1, 1)), one('acos', {}, uniform(X, -1, 1)), one('atanh', {}, uniform(X, -0.9, 0.9)),
+  one('tan', {}, uniform(X, -1.2, 1.2)), one('asin', {}, uniform(X, -1, 1)), one('acos', {}, uniform(X, -1, 1)),
+  one('atanh', {}, uniform(X, -0.9, 0.9)),
   one('acosh', {}, uniform(X, 1, 4)), one('log', {}, uniform(X, 0.01, 9)), one('sqrt', {}, uniform(X, 0, 9)),
   one('not', {}, bools(2, 5)), one('bitnot', {}, integers('u8', [7], 0, 256)),
   one('isinf', { negative: true, positive: false }, special), one('isinf', { negative: true, positive: true }, special),
-  one('clip', { min: -1, max: 1.5 }), one('clip', { min: -Infinity, max: 0 }), one('clip', { min: 0, max: Infinity }), one('clip', { min: -3, max: 4 }, integers('i32', [9], -9, 9)),
-  one('cast', { to: 'i32' }), one('cast', { to: 'i64' }), one('cast', { to: 'f64' }), one('cast', { to: 'bool' }), one('cast', { to: 'f32' }, integers('i64', [5], -9, 9)),
+  one('clip', { min: -1, max: 1.5 }), one('clip', { min: -Infinity, max: 0 }), one('clip', { min: 0, max: Infinity }),
+  one('clip', { min: -3, max: 4 }, integers('i32', [9], -9, 9)),
+  one('cast', { to: 'i32' }), one('cast', { to: 'i64' }), one('cast', { to: 'f64' }), one('cast', { to: 'bool' }),
+  one('cast', { to: 'f32' }, integers('i64', [5], -9, 9)),
   one('cast', { to: 'f32' }, bools(5)), one('cast', { to: 'u8' }, uniform([9], 0, 255)),
   ...['add', 'sub', 'mul', 'min', 'max'].flatMap((op) => [two(op), two(op, integers('i64', [3, 4], -9, 9), integers('i64', [4], -9, 9))]),
-  two('div', uniform(X), uniform([3, 1, 5], 0.5, 2)), two('div', integers('i32', [9], -20, 20), integers('i32', [9], 1, 5)), two('pow', uniform(X, 0.3, 3), uniform([5])),
+  two('div', uniform(X), uniform([3, 1, 5], 0.5, 2)), two('div', integers('i32', [9], -20, 20), integers('i32', [9], 1, 5)),
+  two('pow', uniform(X, 0.3, 3), uniform([5])),
   ...['and', 'or', 'xor'].flatMap((op) => [two(op, bools(3, 4), bools(4)), two(op, integers('i32', [9], -99, 99), integers('i32', [1], -99, 99))]),
-  ...['equal', 'less', 'less_equal'].flatMap((op) => [two(op, integers('f32', [3, 5], 0, 3), integers('f32', [5], 0, 3)), two(op, integers('i64', [3, 5], 0, 3), integers('i64', [5], 0, 3))]),
+  ...['equal', 'less', 'less_equal'].flatMap((op) =>
+    [two(op, integers('f32', [3, 5], 0, 3), integers('f32', [5], 0, 3)), two(op, integers('i64', [3, 5], 0, 3), integers('i64', [5], 0, 3))]),
   two('equal', bools(3, 5), bools(5)),
-  two('mod', uniform([5], -9, 9), uniform([5], 1, 3), { fmod: true }), two('mod', integers('i32', [9], -20, 20), integers('i32', [9], 1, 7), { fmod: false }),
-  two('shift', integers('u32', [5], 0, 2 ** 30), integers('u32', [5], 0, 9), { right: true }), two('shift', integers('u8', [5], 0, 9), integers('u8', [5], 0, 4), { right: false }),
+  two('mod', uniform([5], -9, 9), uniform([5], 1, 3), { fmod: true }),
+  two('mod', integers('i32', [9], -20, 20), integers('i32', [9], 1, 7), { fmod: false }),
+  two('shift', integers('u32', [5], 0, 2 ** 30), integers('u32', [5], 0, 9), { right: true }),
+  two('shift', integers('u8', [5], 0, 9), integers('u8', [5], 0, 4), { right: false }),
   { op: 'select', attrs: {}, inputs: [bools(3, 1, 5), uniform(X), uniform([5])] },
-  ...['reduce_sum', 'reduce_max', 'reduce_min', 'reduce_prod'].flatMap((op) => [one(op, { axes: [1, 3], keepdims: true }), one(op, { axes: [0, 2], keepdims: false }), one(op, { axes: [0, 1, 2, 3], keepdims: false })]),
+  ...['reduce_sum', 'reduce_max', 'reduce_min', 'reduce_prod'].flatMap((op) =>
+    [one(op, { axes: [1, 3], keepdims: true }), one(op, { axes: [0, 2], keepdims: false }), one(op, { axes: [0, 1, 2, 3], keepdims: false })]),
   one('reduce_sum', { axes: [0], keepdims: false }, integers('i64', [4, 3], -9, 9)),
   ...['arg_max', 'arg_min'].flatMap((op) => [false, true].map((last) => one(op, { axis: 2, keepdims: last, last }, integers('f32', X, 0, 3)))),
   one('softmax', { axis: 1 }), one('softmax', { axis: 3 }), one('log_softmax', { axis: 1 }), one('log_softmax', { axis: 3 }),
@@ -66,32 +75,43 @@ const CASES: readonly Case[] = [
   one('topk', { axis: 2, k: 3, largest: true, sorted: true }), one('topk', { axis: 3, k: 2, largest: false, sorted: true }),
   one('reshape', { shape: [6, 30] }), one('reshape', { shape: [] }, uniform([1, 1])), one('reshape', { shape: [0, 5] }, uniform([3, 0])),
   one('expand', { shape: [2, 3, 4] }, uniform([3, 1])), one('transpose', { perm: [2, 0, 3, 1] }), one('transpose', { perm: [1, 0] }, bools(3, 2)),
-  one('slice', { starts: [1, 0, 5, 4], steps: [1, 2, -1, -2], sizes: [1, 2, 6, 3] }), one('slice', { starts: [0, 1, 2, 0], steps: [1, 1, 3, 1], sizes: [2, 2, 2, 0] }),
+  one('slice', { starts: [1, 0, 5, 4], steps: [1, 2, -1, -2], sizes: [1, 2, 6, 3] }),
+  one('slice', { starts: [0, 1, 2, 0], steps: [1, 1, 3, 1], sizes: [2, 2, 2, 0] }),
   { op: 'concat', attrs: { axis: 1 }, inputs: [uniform([2, 3, 2]), uniform([2, 1, 2]), uniform([2, 2, 2])] },
-  one('pad', { pads: [0, 1, 0, 2, 1, 0, 3, 0], mode: 'constant', value: 0.5 }), one('pad', { pads: [2, 1], mode: 'constant', value: 3 }, integers('i64', [4], 0, 9)),
+  one('pad', { pads: [0, 1, 0, 2, 1, 0, 3, 0], mode: 'constant', value: 0.5 }),
+  one('pad', { pads: [2, 1], mode: 'constant', value: 3 }, integers('i64', [4], 0, 9)),
   ...['reflect', 'edge', 'wrap'].map((mode) => one('pad', { pads: [0, 2, 3, 1, 0, 1, 0, 2], mode, value: 0 })),
-  { op: 'gather', attrs: { axis: 1 }, inputs: [uniform([2, 4, 3]), index([2, 2], [0, -1, 3, 2])] }, { op: 'gather', attrs: { axis: 0 }, inputs: [uniform([4, 3]), index([], [2])] },
+  { op: 'gather', attrs: { axis: 1 }, inputs: [uniform([2, 4, 3]), index([2, 2], [0, -1, 3, 2])] },
+  { op: 'gather', attrs: { axis: 0 }, inputs: [uniform([4, 3]), index([], [2])] },
   { op: 'gather_elements', attrs: { axis: 1 }, inputs: [uniform([3, 4]), index([2, 5], [0, 1, 1, -1, 2, 3, 3, 3, 0, 1])] },
   { op: 'gather_nd', attrs: { batchDims: 0 }, inputs: [uniform([3, 4, 2]), index([2, 2, 2], [0, 1, 2, 3, -1, -1, 0, 1])] },
   { op: 'gather_nd', attrs: { batchDims: 1 }, inputs: [uniform([2, 3, 4]), index([2, 2, 1], [0, 2, -1, 1])] },
   ...['none', 'add', 'mul', 'max', 'min'].flatMap((reduction): Case[] => [
-    { op: 'scatter_elements', attrs: { axis: 1, reduction }, inputs: [uniform([3, 4]), index([2, 3], [0, 3, reduction === 'none' ? 1 : 3, -1, 2, 0]), uniform([2, 3])] },
+    { op: 'scatter_elements', attrs: { axis: 1, reduction },
+      inputs: [uniform([3, 4]), index([2, 3], [0, 3, reduction === 'none' ? 1 : 3, -1, 2, 0]), uniform([2, 3])] },
     { op: 'scatter_nd', attrs: { reduction }, inputs: [uniform([4, 2, 2]), index([3, 1], [1, 3, reduction === 'none' ? 0 : 1]), uniform([3, 2, 2])] },
   ]),
   { op: 'conv', attrs: conv({ strides: [2, 1], pads: [1, 0, 2, 1] }), inputs: [uniform([2, 4, 7, 6]), uniform([6, 4, 3, 2]), uniform([6])] },
   { op: 'conv', attrs: conv({ dilations: [2, 1], group: 2, activation: { min: 0, max: 6 } }), inputs: [uniform([1, 4, 7, 6]), uniform([6, 2, 3, 2])] },
-  { op: 'conv', attrs: conv({ group: 4, pads: [1, 1, 1, 1], activation: { min: -1, max: Infinity } }), inputs: [uniform([1, 4, 5, 6]), uniform([4, 1, 3, 3]), uniform([4])] },
+  { op: 'conv', attrs: conv({ group: 4, pads: [1, 1, 1, 1], activation: { min: -1, max: Infinity } }),
+    inputs: [uniform([1, 4, 5, 6]), uniform([4, 1, 3, 3]), uniform([4])] },
   { op: 'conv', attrs: { strides: [2], dilations: [1], pads: [1, 0], group: 1 }, inputs: [uniform([2, 3, 9]), uniform([4, 3, 3])] },
-  { op: 'conv_transpose', attrs: conv({ strides: [2, 3], pads: [1, 0, 0, 1], outputPadding: [1, 2] }), inputs: [uniform([2, 4, 3, 4]), uniform([4, 3, 3, 2]), uniform([3])] },
+  { op: 'conv_transpose', attrs: conv({ strides: [2, 3], pads: [1, 0, 0, 1], outputPadding: [1, 2] }),
+    inputs: [uniform([2, 4, 3, 4]), uniform([4, 3, 3, 2]), uniform([3])] },
   { op: 'conv_transpose', attrs: conv({ dilations: [2, 1], group: 2, outputPadding: [0, 0] }), inputs: [uniform([1, 4, 3, 4]), uniform([4, 2, 3, 2])] },
   two('matmul', uniform([2, 1, 4, 5]), uniform([3, 5, 2])), two('matmul', uniform([4, 5]), uniform([5, 2])),
-  { op: 'linear', attrs: {}, inputs: [uniform([4, 5]), uniform([3, 5]), uniform([3])] }, { op: 'linear', attrs: { activation: { min: 0, max: Infinity } }, inputs: [uniform([4, 5]), uniform([3, 5])] },
-  { op: 'linear', attrs: {}, inputs: [uniform([2, 4, 5]), uniform([3, 5]), uniform([3])] }, { op: 'linear', attrs: { activation: { min: -1, max: 1 } }, inputs: [uniform([5]), uniform([3, 5])] },
-  one('max_pool', pool({ strides: [2, 2], pads: [1, 0, 1, 1] })), one('max_pool', pool({ kernel: [2, 2], strides: [2, 2], ceilExtra: [0, 1] })), one('max_pool', pool({ dilations: [2, 1] })),
-  one('avg_pool', { ...pool({ strides: [2, 1], pads: [1, 1, 1, 0] }), countIncludePad: false }), one('avg_pool', { ...pool({ pads: [1, 1, 1, 0] }), countIncludePad: true }),
+  { op: 'linear', attrs: {}, inputs: [uniform([4, 5]), uniform([3, 5]), uniform([3])] },
+  { op: 'linear', attrs: { activation: { min: 0, max: Infinity } }, inputs: [uniform([4, 5]), uniform([3, 5])] },
+  { op: 'linear', attrs: {}, inputs: [uniform([2, 4, 5]), uniform([3, 5]), uniform([3])] },
+  { op: 'linear', attrs: { activation: { min: -1, max: 1 } }, inputs: [uniform([5]), uniform([3, 5])] },
+  one('max_pool', pool({ strides: [2, 2], pads: [1, 0, 1, 1] })),
+  one('max_pool', pool({ kernel: [2, 2], strides: [2, 2], ceilExtra: [0, 1] })), one('max_pool', pool({ dilations: [2, 1] })),
+  one('avg_pool', { ...pool({ strides: [2, 1], pads: [1, 1, 1, 0] }), countIncludePad: false }),
+  one('avg_pool', { ...pool({ pads: [1, 1, 1, 0] }), countIncludePad: true }),
   one('avg_pool', { ...pool({ kernel: [2, 2], strides: [2, 2], ceilExtra: [0, 1] }), countIncludePad: false }),
   one('resize', resize({ mode: 'nearest', sizes: [2, 3, 12, 10], scales: [1, 1, 2, 2], coordinates: 'asymmetric', nearest: 'floor' })),
-  one('resize', resize({ sizes: [2, 3, 9, 10], scales: [1, 1, 1.5, 2] })), one('resize', resize({ sizes: [2, 3, 4, 7], scales: [1, 1, 4 / 6, 7 / 5], coordinates: 'align_corners' })),
+  one('resize', resize({ sizes: [2, 3, 9, 10], scales: [1, 1, 1.5, 2] })),
+  one('resize', resize({ sizes: [2, 3, 4, 7], scales: [1, 1, 4 / 6, 7 / 5], coordinates: 'align_corners' })),
   one('resize', resize({ mode: 'cubic', sizes: [2, 3, 12, 5], scales: [1, 1, 2, 1], cubicA: -0.5 })),
 ];
 
@@ -113,7 +133,8 @@ function expectClose(found: Tensor, wanted: Tensor): void {
 }
 
 describe('one op on onnxruntime', () => {
-  it.each(CASES.map((c) => [`${c.op} ${JSON.stringify(c.attrs)} ${c.inputs.map((t) => `${t.dtype}[${t.shape.join()}]`).join(' ')}`, c] as const))('%s', async (_, c) => {
+  it.each(CASES.map((c) => [`${c.op} ${JSON.stringify(c.attrs)} ${c.inputs.map((t) => `${t.dtype}[${t.shape.join()}]`).join(' ')}`,
+    c] as const))('%s', async (_, c) => {
     const g = single(c);
     const session = await compileGraph(g, undefined, { optimize: false, threads: 1 });
     const feed = new Map(g.inputs.map((id, i) => [id, c.inputs[i]]));
@@ -140,7 +161,8 @@ function mixed(): { g: Graph; ids: Record<'x' | 'mask' | 'c' | 'r' | 'y' | 'top'
   return { g: b.build([y, x, mask, c, top]), ids: { x, mask, c, r, y, top } };
 }
 
-const feeds = (ids: { x: string; mask: string }): Map<string, Tensor> => new Map([[ids.x, tensorOf('f32', [2, 3], [-1, 2, -3, 4, -5, 6])], [ids.mask, tensorOf('bool', [3], [1, 0, 1])]]);
+const feeds = (ids: { x: string; mask: string }): Map<string, Tensor> =>
+  new Map([[ids.x, tensorOf('f32', [2, 3], [-1, 2, -3, 4, -5, 6])], [ids.mask, tensorOf('bool', [3], [1, 0, 1])]]);
 const code = (c: string): unknown => expect.objectContaining({ code: c });
 
 describe('compileGraph', () => {

@@ -21,12 +21,15 @@ export interface SessionOptions {
 }
 
 const ORT_TYPE: Readonly<Record<DType, OrtTensor.Type>> = {
-  f32: 'float32', f64: 'float64', i8: 'int8', i16: 'int16', i32: 'int32', i64: 'int64', u8: 'uint8', u16: 'uint16', u32: 'uint32', u64: 'uint64', bool: 'bool',
+  f32: 'float32', f64: 'float64', i8: 'int8', i16: 'int16', i32: 'int32', i64: 'int64', u8: 'uint8', u16: 'uint16', u32: 'uint32',
+  u64: 'uint64', bool: 'bool',
 };
 const OUR_TYPE = new Map(Object.entries(ORT_TYPE).map(([ours, theirs]) => [theirs as string, ours as DType]));
 
 /** @param types of the inputs @param outputs value id of each ONNX output; both null for a file as it is */
-async function open(bytes: Uint8Array, options: SessionOptions, types: ReadonlyMap<string, TensorType> | null, outputs: ReadonlyMap<string, string> | null): Promise<Session> {
+async function open(
+  bytes: Uint8Array, options: SessionOptions, types: ReadonlyMap<string, TensorType> | null, outputs: ReadonlyMap<string, string> | null,
+): Promise<Session> {
   const { InferenceSession, Tensor: Ort } = await import('onnxruntime-node');
   let session: InferenceSession;
   try {
@@ -44,10 +47,13 @@ async function open(bytes: Uint8Array, options: SessionOptions, types: ReadonlyM
       for (const name of session.inputNames) {
         const t = inputs.get(name) ?? fail('E302', 'a model input is missing', { node: name, found: [...inputs.keys()].join(', ') });
         const type = types?.get(name);
-        if (type && (type.dtype !== t.dtype || !sameShape(type.shape, t.shape))) fail('E302', 'a model input does not fit', { node: name, found: showType(t), expected: showType(type) });
+        if (type && (type.dtype !== t.dtype || !sameShape(type.shape, t.shape))) {
+          fail('E302', 'a model input does not fit', { node: name, found: showType(t), expected: showType(type) });
+        }
         feeds[name] = new Ort(ORT_TYPE[t.dtype], t.data as never, t.shape);
       }
-      const results = await session.run(feeds).catch((cause: Error) => fail('E601', 'onnxruntime failed to run the graph', { found: cause.message.split('\n')[0] }, cause));
+      const results = await session.run(feeds).catch((cause: Error) =>
+        fail('E601', 'onnxruntime failed to run the graph', { found: cause.message.split('\n')[0] }, cause));
       const out = new Map<string, Tensor>();
       for (const name of session.outputNames) {
         const r = results[name];

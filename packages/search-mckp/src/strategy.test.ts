@@ -74,7 +74,8 @@ function everything(p: SearchProblem): BitChoice[] {
 }
 
 const lossOf = (p: SearchProblem, c: BitChoice, of: ReturnType<typeof losses>): number =>
-  p.layers.reduce((s, l) => s + of.weights(l.name, c.weights.get(l.name)!), 0) + p.groups.reduce((s, a) => s + of.activations(a.id, c.activations.get(a.id)!), 0);
+  p.layers.reduce((s, l) => s + of.weights(l.name, c.weights.get(l.name)!), 0) + p.groups.reduce((s, a) =>
+    s + of.activations(a.id, c.activations.get(a.id)!), 0);
 
 function best(p: SearchProblem, of: ReturnType<typeof losses>): number {
   return Math.min(...everything(p).filter((c) => choiceCost(p, c) <= p.budget!.limit).map((c) => lossOf(p, c, of)));
@@ -84,13 +85,16 @@ function solve(p: SearchProblem, of: ReturnType<typeof losses>, solver: typeof s
   const classes = knapsack(p, of.weights, of.activations);
   const s = solver({ classes, capacity: p.budget!.limit });
   const options = classes.map((c, i) => c[s.choice[i]]);
-  return { choice: { weights: new Map(options.flatMap((o) => o.weights)), activations: new Map(options.flatMap((o) => o.activations)) }, loss: s.loss, lowerBound: s.lowerBound };
+  return { choice: { weights: new Map(options.flatMap((o) => o.weights)), activations: new Map(options.flatMap((o) => o.activations)) },
+    loss: s.loss, lowerBound: s.lowerBound };
 }
 
-const BUDGETS = ['size=80B', 'size=100B', 'size=150B', 'bits=2.3', 'bits=3.7', 'bits=6', 'bits=8', 'bops=15%', 'bops=22%', 'bops=30%', 'bops=45%', 'bops=70%', 'bops=100%'];
+const BUDGETS = ['size=80B', 'size=100B', 'size=150B', 'bits=2.3', 'bits=3.7', 'bits=6', 'bits=8', 'bops=15%', 'bops=22%', 'bops=30%',
+  'bops=45%', 'bops=70%', 'bops=100%'];
 const VARIANTS: readonly [string, Partial<SearchProblem>][] = [
   ['free', {}],
-  ['pinned', { pins: new Map([['stem', { weights: 8, activations: 8 }], ['a', { weights: null, activations: 6 }], ['head', { weights: 5, activations: null }]]) }],
+  ['pinned', { pins: new Map([['stem', { weights: 8, activations: 8 }], ['a', { weights: null, activations: 6 }],
+    ['head', { weights: 5, activations: null }]]) }],
   ['one activation width', { activationBits: [8] }],
   ['everything pinned', { pins: new Map(['stem', 'a', 'b', 'head'].map((l) => [l, { weights: 2, activations: 4 }])) }],
 ];
@@ -103,7 +107,8 @@ describe('knapsack', () => {
     expect(everything(synthetic()).length).toBe(3 ** 4 * 2 ** 4);
   });
 
-  it.each(VARIANTS.flatMap(([name, over]) => BUDGETS.map((text) => [name, text, over] as const)))('%s, %s: exact equals brute force, greedy is never below', (_, text, over) => {
+  it.each(VARIANTS.flatMap(([name, over]) => BUDGETS.map((text) =>
+    [name, text, over] as const)))('%s, %s: exact equals brute force, greedy is never below', (_, text, over) => {
     const p = withBudget(text, over);
     for (let seed = 1; seed <= 4; seed++) {
       const of = losses(p, seed);
@@ -165,8 +170,11 @@ describe('mckp', () => {
   it('finds the assignment of least measured loss within the budget', async () => {
     for (const text of ['size=100B', 'bits=3.5', 'bops=30%']) {
       const p = await real(text);
-      const omega = await measureSensitivities(p);
-      const of = { weights: (l: string, b: Bits) => omega.weights.get(l)!.get(b)!, activations: (a: ValueId, b: Bits) => omega.activations.get(a)!.get(b)! };
+      const omega = await measureSensitivities({ ...p, labels: 'model' });
+      const of = {
+        weights: (l: string, b: Bits) => omega.weights.get(l)!.get(b)!,
+        activations: (a: ValueId, b: Bits) => omega.activations.get(a)!.get(b)!,
+      };
       const r = await mckp.search(p, options);
       expect(r.objective! / best(p, of)).toBeCloseTo(1, 10);
       expect(lossOf(p, r.choice, of) / r.objective!).toBeCloseTo(1, 10);
@@ -174,7 +182,7 @@ describe('mckp', () => {
       expect(r.lowerBound!).toBeLessThanOrEqual(r.objective!);
       expect(r.gap).toBeGreaterThanOrEqual(0);
 
-      const greedy = await mckp.search(p, { solver: 'greedy' });
+      const greedy = await mckp.search(p, { ...options, solver: 'greedy' });
       expect(greedy.objective!).toBeGreaterThanOrEqual(r.objective! * (1 - 1e-12));
       expect(await mckp.search(p, options)).toEqual(r);
     }

@@ -6,14 +6,16 @@ import { allocate } from '@bitloom/tensor';
 import { applyAssignment, layerBits, markCandidates, quantizable } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
 import {
-  type BitChoice, type SearchProblem, activationChoices, averageBits, choiceCost, defaultPins, layerCost, mergePins, packedBytes, parseBudget, parsePin, readAssignment, showCost,
+  type BitChoice, type SearchProblem, activationChoices, averageBits, choiceCost, defaultPins, layerCost, mergePins, packedBytes,
+  parseBudget, parsePin, readAssignment, showCost,
   toAssignment, uniform, weightChoices, writeAssignment,
 } from './index.js';
 
 const conv = (b: GraphBuilder, x: ValueId, name: string, outs: number, kernel: number, group = 1, activation: object | null = null): ValueId => {
   b.origin = name;
   const pads = new Array<number>(4).fill((kernel - 1) / 2);
-  return b.add('conv', [x, b.const(allocate('f32', [outs, b.shapeOf(x)[1] / group, kernel, kernel]))], { strides: [1, 1], dilations: [1, 1], pads, group, activation });
+  return b.add('conv', [x, b.const(allocate('f32', [outs, b.shapeOf(x)[1] / group, kernel, kernel]))],
+    { strides: [1, 1], dilations: [1, 1], pads, group, activation });
 };
 
 /** stem → (a ∥ shortcut) → add → depthwise → head; stem and a are tied by the addition. */
@@ -30,12 +32,14 @@ function network(): Graph {
 function problem(over: Partial<SearchProblem> = {}, g = network()): SearchProblem {
   const { layers, groups } = quantizable(g);
   return {
-    graph: markCandidates(g, [2, 4, 8], [4, 8]), layers, groups, weightBits: [2, 4, 8], activationBits: [4, 8], pins: new Map(), budget: null, data: null as never,
+    graph: markCandidates(g, [2, 4, 8], [4, 8]), layers, groups, weightBits: [2, 4, 8], activationBits: [4, 8], pins: new Map(),
+    budget: null, data: null as never,
     histograms: new Map(), calibration: DEFAULT_CALIBRATION, seed: 1, progress: () => {}, ...over,
   };
 }
 const code = (c: string): unknown => expect.objectContaining({ code: c });
-const choice = (p: SearchProblem, w: Bits, a: Bits): BitChoice => ({ weights: new Map(p.layers.map((l) => [l.name, w])), activations: new Map(p.groups.map((x) => [x.id, a])) });
+const choice = (p: SearchProblem, w: Bits, a: Bits): BitChoice =>
+  ({ weights: new Map(p.layers.map((l) => [l.name, w])), activations: new Map(p.groups.map((x) => [x.id, a])) });
 
 describe('budgets', () => {
   const { graph, layers } = problem();
@@ -48,7 +52,8 @@ describe('budgets', () => {
   });
 
   it.each<[string, string, number]>([
-    ['size=300', 'size', 300], ['size=300B', 'size', 300], ['SIZE=2kB', 'size', 2000], ['size=2KiB', 'size', 2048], ['size=.5MB', 'size', 5e5], ['size=1.5MiB', 'size', 1.5 * 2 ** 20], [' size=1e3 ', 'size', 1000],
+    ['size=300', 'size', 300], ['size=300B', 'size', 300], ['SIZE=2kB', 'size', 2000], ['size=2KiB', 'size', 2048],
+    ['size=.5MB', 'size', 5e5], ['size=1.5MiB', 'size', 1.5 * 2 ** 20], [' size=1e3 ', 'size', 1000],
     ['size=12.5%', 'size', params * 4 * 0.125], ['size=12.5%float', 'size', params * 4 * 0.125], ['size=50%w8a8', 'size', NaN],
     ['bops=2.5k', 'bops', 2500], ['bops=2G', 'bops', 2e9], ['bops=1.5T', 'bops', 1.5e12], ['bops=3M', 'bops', 3e6],
     ['bops=25%', 'bops', macs * 16], ['bops=25%W8A8', 'bops', macs * 16], ['bops=1%float', 'bops', macs * 10.24],
@@ -60,7 +65,8 @@ describe('budgets', () => {
     expect(found.limit).toBeCloseTo(Number.isNaN(limit) ? bytes / 2 : limit, 6);
   });
 
-  it.each(['', 'size', 'size=', 'size=-3', 'size=0', 'size=0%', 'size=5x', 'bits=4k', 'speed=3', 'size=3%w4a4', 'size=1.2.3', 'size=4constructor', 'size=4__proto__', 'bits=NaN', 'bits=Infinity', 'bops=3Q', 'size=3 kB'])('refuses %s (E101)', (text) => {
+  it.each(['', 'size', 'size=', 'size=-3', 'size=0', 'size=0%', 'size=5x', 'bits=4k', 'speed=3', 'size=3%w4a4', 'size=1.2.3',
+    'size=4constructor', 'size=4__proto__', 'bits=NaN', 'bits=Infinity', 'bops=3Q', 'size=3 kB'])('refuses %s (E101)', (text) => {
     expect(() => parseBudget(text, graph, layers)).toThrowError(code('E101'));
   });
 
@@ -77,7 +83,8 @@ describe('budgets', () => {
 
   it('costs: bytes, bits, and products of bits', () => {
     const [stem] = layers;
-    expect([layerCost(graph, 'size', stem, 4, 8), layerCost(graph, 'bits', stem, 4, 8), layerCost(graph, 'bops', stem, 4, 8), layerCost(graph, 'bops', stem, 4, 32)])
+    expect([layerCost(graph, 'size', stem, 4, 8), layerCost(graph, 'bits', stem, 4, 8), layerCost(graph, 'bops', stem, 4, 8),
+      layerCost(graph, 'bops', stem, 4, 32)])
       .toEqual([4 * 4 * 4, 432, 2700 * 32, 2700 * 128]);
   });
 
@@ -96,7 +103,8 @@ describe('budgets', () => {
 describe('pins and choices', () => {
   const { layers } = problem();
 
-  it.each([['a=w4a8', { weights: 4, activations: 8 }], ['a=w1', { weights: 1, activations: null }], ['a=A3', { weights: null, activations: 3 }], ['b=c=w2', { weights: 2, activations: null }]])('%s', (text, pin) => {
+  it.each([['a=w4a8', { weights: 4, activations: 8 }], ['a=w1', { weights: 1, activations: null }],
+    ['a=A3', { weights: null, activations: 3 }], ['b=c=w2', { weights: 2, activations: null }]])('%s', (text, pin) => {
     expect(parsePin(text)).toEqual([text.slice(0, text.lastIndexOf('=')), pin]);
   });
 
@@ -108,9 +116,11 @@ describe('pins and choices', () => {
     expect([...defaultPins(layers).keys()]).toEqual(['stem', 'head']);
     expect([...defaultPins([])]).toEqual([]);
     const merged = mergePins(layers, [['stem', { weights: 4, activations: null }], ['a', { weights: null, activations: 4 }]]);
-    expect(Object.fromEntries(merged)).toEqual({ stem: { weights: 4, activations: 8 }, head: { weights: 8, activations: 8 }, a: { weights: null, activations: 4 } });
+    expect(Object.fromEntries(merged)).toEqual({ stem: { weights: 4, activations: 8 }, head: { weights: 8, activations: 8 },
+      a: { weights: null, activations: 4 } });
     expect([...mergePins(layers, [], new Map())]).toEqual([]);
-    expect(() => mergePins(layers, [['nowhere', { weights: 4, activations: 4 }]])).toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E502', node: 'nowhere', expected: 'stem, a, depthwise, head' }) }));
+    const diagnostic = expect.objectContaining({ code: 'E502', node: 'nowhere', expected: 'stem, a, depthwise, head' });
+    expect(() => mergePins(layers, [['nowhere', { weights: 4, activations: 4 }]])).toThrowError(expect.objectContaining({ diagnostic }));
   });
 
   it('a pin binds the whole tie, the widest where layers disagree', () => {
@@ -125,7 +135,8 @@ describe('pins and choices', () => {
 
     const b = createBuilder('two');
     const x = b.input('x', { dtype: 'f32', shape: [1, 4, 3, 3] });
-    const both = problem({ pins: new Map([['p', { weights: null, activations: 4 }], ['q', { weights: null, activations: 6 }]]) }, b.build([conv(b, x, 'p', 2, 1), conv(b, x, 'q', 2, 3)]));
+    const both = problem({ pins: new Map([['p', { weights: null, activations: 4 }], ['q', { weights: null, activations: 6 }]]) },
+      b.build([conv(b, x, 'p', 2, 1), conv(b, x, 'q', 2, 3)]));
     expect([...activationChoices(both).values()]).toEqual([[6]]);
   });
 
@@ -151,8 +162,10 @@ describe('assignments', () => {
   it('reach every layer and every value of a group', () => {
     const g = applyAssignment(p.graph, toAssignment(p, mixed));
     verifyGraph(g, opTable);
-    expect(p.layers.map((l) => layerBits(g, l))).toEqual([{ weights: 8, activations: 8 }, { weights: 2, activations: 4 }, { weights: 4, activations: 8 }, { weights: 8, activations: 4 }]);
-    for (const a of p.groups) for (const v of a.values) expect(valueOf(g, v).precision).toMatchObject({ state: 'chosen', scheme: { bits: mixed.activations.get(a.id) } });
+    expect(p.layers.map((l) => layerBits(g, l))).toEqual([{ weights: 8, activations: 8 }, { weights: 2, activations: 4 },
+      { weights: 4, activations: 8 }, { weights: 8, activations: 4 }]);
+    for (const a of p.groups) for (const v of a.values) expect(valueOf(g, v).precision).toMatchObject({ state: 'chosen',
+      scheme: { bits: mixed.activations.get(a.id) } });
   });
 
   it('average over parameters and multiply–accumulates', () => {
@@ -172,12 +185,15 @@ describe('assignments', () => {
 
   const file = writeAssignment(p, mixed);
   it.each<[string, unknown]>([
-    ['nothing', null], ['a number', 3], ['a list', []], ['another version', { ...file, version: 2 }], ['no layers', { ...file, layers: undefined }], ['null layers', { ...file, layers: null }],
+    ['nothing', null], ['a number', 3], ['a list', []], ['another version', { ...file, version: 2 }],
+    ['no layers', { ...file, layers: undefined }], ['null layers', { ...file, layers: null }],
     ['a list of layers', { ...file, layers: [] }], ['null activations', { ...file, activations: null }],
-    ['an unknown layer', { ...file, layers: { ...file.layers, extra: { weights: 4 } } }], ['an unknown value', { ...file, activations: { ...file.activations, extra: 4 } }],
+    ['an unknown layer', { ...file, layers: { ...file.layers, extra: { weights: 4 } } }],
+    ['an unknown value', { ...file, activations: { ...file.activations, extra: 4 } }],
     ['a layer among the values', { ...file, activations: { ...file.activations, stem: 4 } }],
     ['a missing layer', { ...file, layers: { stem: { weights: 4 } } }], ['a missing value', { ...file, activations: {} }],
-    ...[0, 9, 2.5, '4', null, undefined, NaN].map((weights): [string, unknown] => [`${weights} bits`, { ...file, layers: { ...file.layers, a: { weights } } }]),
+    ...[0, 9, 2.5, '4', null, undefined, NaN].map((weights): [string, unknown] =>
+      [`${weights} bits`, { ...file, layers: { ...file.layers, a: { weights } } }]),
     ['a layer that is null', { ...file, layers: { ...file.layers, a: null } }],
   ])('refuses %s (E502)', (_, json) => {
     expect(() => readAssignment(p, json)).toThrowError(code('E502'));
@@ -195,7 +211,8 @@ describe('uniform', () => {
 
   it('takes the widest bits without a budget, and pins where they are', async () => {
     expect(await search({})).toEqual({ w: [8, 8, 8, 8], a: [8, 8, 8, 8, 8], pareto: 6 });
-    expect(await search({ weightBits: [3], activationBits: [4], pins: new Map([['a', { weights: 8, activations: 8 }]]) })).toEqual({ w: [3, 8, 3, 3], a: [4, 8, 8, 4, 4], pareto: 1 });
+    expect(await search({ weightBits: [3], activationBits: [4], pins: new Map([['a', { weights: 8, activations: 8 }]]) }))
+      .toEqual({ w: [3, 8, 3, 3], a: [4, 8, 8, 4, 4], pareto: 1 });
   });
 
   it('takes the widest weights, then activations, that fit', async () => {

@@ -103,7 +103,8 @@ export function mergePins(layers: readonly Layer[], pins: readonly (readonly [st
   const merged = new Map(base);
   for (const [name, pin] of pins) {
     if (!names.has(name)) fail('E502', 'pin names no quantisable layer', { node: name, expected: [...names].join(', ') });
-    merged.set(name, { weights: pin.weights ?? merged.get(name)?.weights ?? null, activations: pin.activations ?? merged.get(name)?.activations ?? null });
+    merged.set(name, { weights: pin.weights ?? merged.get(name)?.weights ?? null,
+      activations: pin.activations ?? merged.get(name)?.activations ?? null });
   }
   return merged;
 }
@@ -151,9 +152,11 @@ export function writeAssignment(p: Pick<SearchProblem, 'graph' | 'layers' | 'gro
 export function readAssignment(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups'>, json: unknown): BitChoice {
   const file = json as Partial<AssignmentFile> | null;
   const isRecord = (v: unknown): boolean => typeof v === 'object' && v !== null && !Array.isArray(v);
-  if (file?.version !== 1 || !isRecord(file.layers) || !isRecord(file.activations)) fail('E502', 'not an assignment file', { expected: 'version 1 with layers and activations', remedy: 'make one with bitloom search -o' });
+  if (file?.version !== 1 || !isRecord(file.layers) || !isRecord(file.activations)) fail('E502', 'not an assignment file',
+    { expected: 'version 1 with layers and activations', remedy: 'make one with bitloom search -o' });
   const check = (what: string, bits: unknown): Bits =>
-    typeof bits === 'number' && isBits(bits) ? bits : fail('E502', 'assignment gives no usable bit-width', { node: what, found: JSON.stringify(bits), expected: 'an integer from 1 to 8' });
+    typeof bits === 'number' && isBits(bits) ? bits : fail('E502', 'assignment gives no usable bit-width',
+      { node: what, found: JSON.stringify(bits), expected: 'an integer from 1 to 8' });
   const names = groupNames(p);
   const unknown = (found: object, known: readonly string[]): string[] => Object.keys(found).filter((name) => !known.includes(name));
   for (const name of [...unknown(file.layers!, p.layers.map((l) => l.name)), ...unknown(file.activations!, names)]) {

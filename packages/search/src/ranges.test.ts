@@ -65,7 +65,8 @@ describe('refineRanges', () => {
       expect(new Set(a.values.map((v) => refined.get(v))).size).toBe(1);
       const found = loss(id, refined.get(id)!);
       const h = mergeHistograms(a.values.map((v) => histograms.get(v)!));
-      const others = [chosen.get(id)!, ...[1, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2].flatMap((lo) => [1, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2].map((hi) => paramsForRange(h.min * lo, h.max * hi, activationScheme(3))))];
+      const others = [chosen.get(id)!, ...[1, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2].flatMap((lo) =>
+        [1, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2].map((hi) => paramsForRange(h.min * lo, h.max * hi, activationScheme(3))))];
       for (const p of others) expect(found).toBeLessThanOrEqual(loss(id, p) * 1.0001);
       if (found < 0.9 * loss(id, chosen.get(id)!)) better++;
     }

@@ -62,7 +62,8 @@ function classifier(batch: number, end: 'logits' | 'softmax' | 'arg_max' = 'logi
   const p = b.add('max_pool', [b.add('tanh', [r])], { kernel: [3, 2], strides: [3, 2], pads: [0, 0, 0, 0], dilations: [1, 1], ceilExtra: [0, 0] });
   const h = n.linear(compose.reshapeTo(b, p, [batch, 12]), 'hidden', 5, { activation: { min: 0, max: Infinity } });
   const z = n.linear(h, 'logits', 3);
-  const y = end === 'softmax' ? b.add('softmax', [z], { axis: 1 }) : end === 'arg_max' ? b.add('arg_max', [z], { axis: 1, keepdims: false, last: false }) : z;
+  const y = end === 'softmax' ? b.add('softmax', [z], { axis: 1 }) : end === 'arg_max' ? b.add('arg_max', [z],
+    { axis: 1, keepdims: false, last: false }) : z;
   return b.build([y]);
 }
 
@@ -81,12 +82,14 @@ async function problem(g: Graph, data: DataSource, over: Partial<SearchProblem> 
   const { layers, groups } = quantizable(g);
   return {
     graph: markCandidates(g, BITS, BITS), layers, groups, weightBits: BITS, activationBits: BITS, pins: new Map(), budget: null, data,
-    histograms: await collectHistograms(g, observedValues(g), data), calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 3, progress: () => {}, ...over,
+    histograms: await collectHistograms(g, observedValues(g), data), calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 3,
+    progress: () => {}, ...over,
   };
 }
 
 const flat = (s: Sensitivities): Map<string, number> =>
-  new Map([...[...s.weights].map((e) => ['w', ...e] as const), ...[...s.activations].map((e) => ['a', ...e] as const)].flatMap(([k, id, of]) => [...of].map(([bits, v]) => [`${k} ${id} ${bits}`, v] as const)));
+  new Map(([['w', s.weights], ['a', s.activations]] as const).flatMap(([kind, table]) =>
+    [...table].flatMap(([id, of]) => [...of].map(([bits, v]) => [`${kind} ${id} ${bits}`, v] as const))));
 
 function expectClose(found: ReadonlyMap<string, number>, wanted: ReadonlyMap<string, number>, tolerance: number): void {
   expect([...found.keys()].sort()).toEqual([...wanted.keys()].sort());
@@ -107,7 +110,8 @@ function deltas(p: SearchProblem, g: Graph, x: Tensor): { key: string; site: Val
   return BITS.flatMap((bits: Bits) => [
     ...p.layers.map((l) => {
       const w = constantData(producer, l.weight)!;
-      return { key: `w ${l.name} ${bits}`, site: l.weight, delta: noise(w, fakeQuantize(w.data as Float32Array, w.shape, weightParams(w, weightScheme(bits), 'mse'))) };
+      return { key: `w ${l.name} ${bits}`, site: l.weight,
+        delta: noise(w, fakeQuantize(w.data as Float32Array, w.shape, weightParams(w, weightScheme(bits), 'mse'))) };
     }),
     ...p.groups.map((a) => {
       const t = values.get(a.values[0])!;
@@ -159,7 +163,9 @@ describe('sensitivities of a classifier', () => {
       const data = source(X, 7, labelled ? labels : null);
       const wanted = flat(await measureSensitivities(await problem(classifier(1), data)));
       for (const batch of [3, 7, 10]) expectClose(flat(await measureSensitivities(await problem(classifier(batch), data))), wanted, TOLERANCE);
-      for (const end of ['softmax', 'arg_max'] as const) expectClose(flat(await measureSensitivities(await problem(classifier(3, end), data))), wanted, TOLERANCE);
+      for (const end of ['softmax', 'arg_max'] as const) {
+        expectClose(flat(await measureSensitivities(await problem(classifier(3, end), data))), wanted, TOLERANCE);
+      }
     }
   });
 
@@ -185,7 +191,8 @@ describe('sensitivities of a classifier', () => {
     const x = tensor('f32', [8, ...X], Float32Array.from({ length: 8 * 120 }, (_, i) => Number(sample(X, Math.floor(i / 120)).data[i % 120])));
     const w = constantData(producers(g), first.weight)!;
     const q = fakeQuantize(w.data as Float32Array, w.shape, weightParams(w, weightScheme(2), 'mse'));
-    const y = b.add('conv', [first.input, b.const(tensor('f32', w.shape, q.map((v, i) => v - Number(w.data[i]))))], { ...(first.node.attrs as object), activation: null });
+    const y = b.add('conv', [first.input, b.const(tensor('f32', w.shape, q.map((v, i) => v - Number(w.data[i]))))],
+      { ...(first.node.attrs as object), activation: null });
     const mean = compose.reduceMean(b, y, [0, 2, 3], true);
     const shift = toNumbers(evaluateGraph(b.build([mean]), new Map([[g.inputs[0], x]])).get(mean)!);
     const dot = (n: number): number => {
@@ -206,7 +213,8 @@ describe('sensitivities of a classifier', () => {
   it('measure pinned layers at their bits only', async () => {
     const p = await problem(classifier(2), source(X, 2, labels), { pins: new Map([['hidden', { weights: 8, activations: 8 }]]) });
     const found = await measureSensitivities(p);
-    expect([...found.weights].map(([l, of]) => [l, [...of.keys()]])).toEqual([['grouped', [2, 4]], ['depthwise', [2, 4]], ['hidden', [8]], ['logits', [2, 4]]]);
+    expect([...found.weights].map(([l, of]) => [l, [...of.keys()]])).toEqual([['grouped', [2, 4]], ['depthwise', [2, 4]], ['hidden', [8]],
+      ['logits', [2, 4]]]);
   });
 
   it('refuse labels outside the classes (E302)', async () => {
@@ -251,7 +259,8 @@ describe('sensitivities of other models', () => {
     const x = n.b.input('x', { dtype: 'f32', shape: [2, ...X] });
     const lost = n.b.add('floor', [n.conv(x, 'lost', 2)]);
     const kept = n.conv(x, 'kept', 2);
-    const found = await measureSensitivities(await problem(n.b.build([n.conv(n.b.add('concat', [lost, kept], { axis: 1 }), 'end', 1)]), source(X, 2, null)));
+    const found = await measureSensitivities(await problem(n.b.build([n.conv(n.b.add('concat', [lost, kept], { axis: 1 }), 'end', 1)]),
+      source(X, 2, null)));
     expect([...found.weights.get('lost')!.values()]).toEqual([0, 0]);
     expect([...found.weights.get('kept')!.values()].every((v) => v > 0)).toBe(true);
   });
@@ -262,7 +271,8 @@ describe('sensitivities of other models', () => {
     const index = n.b.const(tensorOf('i64', [2], [0, 1]));
     const y = n.linear(x, 'layer', 2);
     const p = await problem(n.b.build([y]), source(X, 2, null));
-    await expect(measureSensitivities({ ...p, graph: { ...p.graph, outputs: [index] } })).rejects.toThrowError(expect.objectContaining({ code: 'E403' }));
+    const indices = { ...p, graph: { ...p.graph, outputs: [index] } };
+    await expect(measureSensitivities(indices)).rejects.toThrowError(expect.objectContaining({ code: 'E403' }));
 
     const huge = new Net();
     const v = huge.b.input('x', { dtype: 'f32', shape: [2, ...X] });

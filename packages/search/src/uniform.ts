@@ -1,5 +1,6 @@
 import { fail } from '@bitloom/diagnostics';
 import type { Bits } from '@bitloom/numerics';
+import type { Layer } from '@bitloom/transforms';
 import { z } from 'zod';
 import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, weightChoices } from './contract.js';
 import { layerCost, showCost } from './cost.js';
@@ -17,7 +18,10 @@ export const uniform: SearchStrategy<object> = {
     const best = points.find((q) => !budget || cost(q.choice) <= budget.limit);
     if (!best) {
       const least = Math.min(...points.map((q) => cost(q.choice)));
-      fail('E501', 'no uniform bit-width meets the budget', { found: budget!.text, expected: `at least ${showCost(budget!.kind, least, p.layers)}`, remedy: 'raise the budget, or allow fewer bits with --weights and --activations' });
+      fail('E501', 'no uniform bit-width meets the budget', {
+        found: budget!.text, expected: `at least ${showCost(budget!.kind, least, p.layers)}`,
+        remedy: 'raise the budget, or allow fewer bits with --weights and --activations',
+      });
     }
     return {
       strategy: 'uniform', choice: best.choice, objective: null, lowerBound: null, gap: null,
@@ -38,5 +42,6 @@ function uniformChoice(p: SearchProblem, w: Bits, a: Bits): BitChoice {
 /** Cost of a choice under the problem's budget kind. */
 export function choiceCost(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups' | 'budget'>, c: BitChoice): number {
   const groupOf = new Map(p.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
-  return p.layers.reduce((s, l) => s + layerCost(p.graph, p.budget!.kind, l, c.weights.get(l.name)!, c.activations.get(groupOf.get(l.input)!) ?? 32), 0);
+  const activationBits = (l: Layer): number => c.activations.get(groupOf.get(l.input)!) ?? 32;
+  return p.layers.reduce((s, l) => s + layerCost(p.graph, p.budget!.kind, l, c.weights.get(l.name)!, activationBits(l)), 0);
 }

@@ -89,8 +89,10 @@ describe('quantised networks with any scales', () => {
   });
 });
 
-const activation = (bits: Bits, scale: number, zero: number): QuantParams => ({ scheme: activationScheme(bits), scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zero) });
-const weights = (bits: Bits, outs: number, scale: number): QuantParams => ({ scheme: weightScheme(bits), scale: new Float32Array(outs).fill(scale), zeroPoint: new Int32Array(outs) });
+const activation = (bits: Bits, scale: number, zero: number): QuantParams =>
+  ({ scheme: activationScheme(bits), scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zero) });
+const weights = (bits: Bits, outs: number, scale: number): QuantParams =>
+  ({ scheme: weightScheme(bits), scale: new Float32Array(outs).fill(scale), zeroPoint: new Int32Array(outs) });
 const calibrated = (g: Graph, params: readonly (readonly [ValueId, QuantParams])[]): Graph =>
   withPrecision(g, 'calibrated', new Map(params.map(([id, p]) => [id, { state: 'calibrated', params: p }])));
 const families = (p: Program): string[] => p.calls.map((c) => (c.family === 'conv' ? `${c.params.kind} conv to ${c.params.output}` : 'nest'));
@@ -117,16 +119,20 @@ describe('what lowering makes', () => {
   it('codes from the first layer to the last, none of them moved by a reshape', () => {
     const { g, x, w, y, pooled, flat, v } = classifier();
     const q = activation(8, 1 / 8, 0);
-    const program = lowerGraph(calibrated(g, [[x, activation(8, 1 / 16, 128)], [w, weights(4, 5, 1 / 4)], [y, q], [pooled, q], [flat, q], [v, weights(2, 7, 1 / 2)]]));
+    const program = lowerGraph(calibrated(g, [[x, activation(8, 1 / 16, 128)], [w, weights(4, 5, 1 / 4)], [y, q], [pooled, q], [flat, q],
+      [v, weights(2, 7, 1 / 2)]]));
     expect(families(program)).toEqual(['nest', 'int conv to codes', 'nest', 'int conv to f32']);
     expect(program.calls.map((c) => c.origin)).toEqual(['input x', 'conv1', 'conv1', 'fc']);
-    expect(program.buffers.filter((b) => b.data === null).map((b) => `${b.name} ${b.dtype}`)).toEqual([`${x} f32`, `${x} u8`, `${y} u8`, `${pooled} u8`, `${g.outputs[0]} f32`]);
+    expect(program.buffers.filter((b) => b.data === null).map((b) => `${b.name} ${b.dtype}`)).toEqual([`${x} f32`, `${x} u8`, `${y} u8`,
+      `${pooled} u8`, `${g.outputs[0]} f32`]);
   });
 
   it('weights alone, or activations alone, compute in float', () => {
     const { g, x, w, y, v } = classifier();
-    expect(families(lowerGraph(calibrated(g, [[w, weights(4, 5, 1 / 4)], [v, weights(2, 7, 1 / 2)]])))).toEqual(['nest', 'f32 conv to f32', 'nest', 'f32 conv to f32']);
-    expect(families(lowerGraph(calibrated(g, [[x, activation(8, 1 / 16, 128)]])))).toEqual(['nest', 'nest', 'f32 conv to f32', 'nest', 'f32 conv to f32']);
+    expect(families(lowerGraph(calibrated(g, [[w, weights(4, 5, 1 / 4)], [v, weights(2, 7, 1 / 2)]])))).toEqual(['nest', 'f32 conv to f32',
+      'nest', 'f32 conv to f32']);
+    expect(families(lowerGraph(calibrated(g, [[x, activation(8, 1 / 16, 128)]])))).toEqual(['nest', 'nest', 'f32 conv to f32', 'nest',
+      'f32 conv to f32']);
     // Codes that a float convolution would have to write come from a nest.
     expect(families(lowerGraph(calibrated(g, [[y, activation(8, 1 / 8, 0)]])))).toEqual(['nest', 'nest', 'nest', 'f32 conv to f32']);
   });
@@ -145,7 +151,8 @@ describe('what lowering makes', () => {
     const b = createBuilder('constant');
     const x = b.input('x', { dtype: 'f32', shape: [2, 3, 3, 3] });
     const image = b.const(eighths([1, 3, 4, 4], new Rng(1)));
-    const g = b.build([b.add('conv', [image, x], { ...window3 }), b.add('conv', [image, b.const(eighths([2, 3, 3, 3], new Rng(2)))], { ...window3 }, { names: ['y2'] })]);
+    const g = b.build([b.add('conv', [image, x], { ...window3 }),
+      b.add('conv', [image, b.const(eighths([2, 3, 3, 3], new Rng(2)))], { ...window3 }, { names: ['y2'] })]);
     const inputs = new Map([[x, eighths([2, 3, 3, 3], new Rng(3))]]);
     expectSame(lowered(g, inputs), evaluateGraph(g, inputs), g.outputs);
   });

@@ -14,7 +14,8 @@ export const eighths = (shape: readonly number[], rng: Rng): Tensor =>
 
 const product = (shape: readonly number[]): number => shape.reduce((p, n) => p * n, 1);
 const STEPS = [
-  'conv', 'conv', 'conv', 'depthwise', 'linear', 'unary', 'unary', 'affine', 'binary', 'residual', 'pool', 'pool', 'concat', 'pad', 'slice', 'flatten', 'reshape',
+  'conv', 'conv', 'conv', 'depthwise', 'linear', 'unary', 'unary', 'affine', 'binary', 'residual', 'pool', 'pool', 'concat', 'pad', 'slice',
+  'flatten', 'reshape',
   'transpose', 'reduce', 'resize', 'topk', 'gather', 'dynamic',
 ] as const;
 
@@ -60,12 +61,14 @@ export class Sampler {
         return this.conv(x, kind === 'depthwise');
       case 'linear': {
         const outs = 1 + rng.int(4);
-        return b.add('linear', [x, this.const([outs, shape[rank - 1]]), ...(this.chance(0.7) ? [this.const([outs])] : [])], { activation: this.pick([null, { min: 0, max: Infinity }]) });
+        return b.add('linear', [x, this.const([outs, shape[rank - 1]]), ...(this.chance(0.7) ? [this.const([outs])] : [])],
+          { activation: this.pick([null, { min: 0, max: Infinity }]) });
       }
       case 'unary':
         return b.add(this.pick(['relu', 'neg', 'abs', 'floor']), [x]);
       case 'affine':
-        return b.add(this.pick(['add', 'mul', 'sub', 'max']), this.chance(0.5) ? [x, this.const([])] : [this.const(rank >= 2 ? [shape[1], ...shape.slice(2).map(() => 1)] : []), x]);
+        return b.add(this.pick(['add', 'mul', 'sub', 'max']),
+          this.chance(0.5) ? [x, this.const([])] : [this.const(rank >= 2 ? [shape[1], ...shape.slice(2).map(() => 1)] : []), x]);
       case 'binary':
         return b.add(this.pick(['add', 'mul', 'min', 'sub']), [x, this.pick(like)]);
       case 'residual':
@@ -74,14 +77,16 @@ export class Sampler {
         if (rank < 3) return x;
         const kernel = shape.slice(2).map((d) => 1 + rng.int(Math.min(2, d)));
         const attrs = {
-          kernel, strides: kernel.map(() => 1 + rng.int(2)), pads: [...kernel, ...kernel].map((k) => rng.int(k)), dilations: kernel.map(() => 1), ceilExtra: kernel.map(() => 0),
+          kernel, strides: kernel.map(() => 1 + rng.int(2)), pads: [...kernel, ...kernel].map((k) => rng.int(k)),
+          dilations: kernel.map(() => 1), ceilExtra: kernel.map(() => 0),
         };
         return this.chance(0.6) ? b.add('max_pool', [x], attrs) : b.add('avg_pool', [x], { ...attrs, countIncludePad: this.chance(0.5) });
       }
       case 'concat':
         return rank === 0 ? x : b.add('concat', [x, this.pick(like), ...(this.chance(0.3) ? [this.const(shape)] : [])], { axis: rank > 1 ? 1 : 0 });
       case 'pad':
-        return b.add('pad', [x], { pads: [...shape, ...shape].map((_, i) => (i % rank >= 2 ? rng.int(2) : 0)), mode: this.pick(['constant', 'edge']), value: this.pick([0, 0, 1.5]) });
+        return b.add('pad', [x], { pads: [...shape, ...shape].map((_, i) => (i % rank >= 2 ? rng.int(2) : 0)),
+          mode: this.pick(['constant', 'edge']), value: this.pick([0, 0, 1.5]) });
       case 'slice': {
         const sizes = shape.map((d) => (this.chance(0.3) ? Math.ceil(d / 2) : d));
         return b.add('slice', [x], { starts: sizes.map((n, i) => shape[i] - n), steps: sizes.map(() => 1), sizes });
@@ -93,10 +98,12 @@ export class Sampler {
       case 'transpose':
         return b.add('transpose', [x], { perm: this.chance(0.5) && rank === 4 ? this.pick([[0, 2, 3, 1], [0, 3, 1, 2]]) : [...rng.permutation(rank)] });
       case 'reduce':
-        return rank < 2 ? x : b.add(this.pick(['reduce_max', 'reduce_sum']), [x], { axes: this.pick([[rank - 1], [1], [0]]), keepdims: this.chance(0.5) });
+        return rank < 2 ? x : b.add(this.pick(['reduce_max', 'reduce_sum']), [x],
+          { axes: this.pick([[rank - 1], [1], [0]]), keepdims: this.chance(0.5) });
       case 'resize':
         return rank !== 4 ? x : b.add('resize', [x], {
-          sizes: [shape[0], shape[1], shape[2] * 2, shape[3] * 2], scales: [1, 1, 2, 2], mode: this.pick(['nearest', 'linear']), coordinates: 'asymmetric',
+          sizes: [shape[0], shape[1], shape[2] * 2, shape[3] * 2], scales: [1, 1, 2, 2], mode: this.pick(['nearest', 'linear']),
+          coordinates: 'asymmetric',
           nearest: 'floor', cubicA: -0.75, excludeOutside: false, antialias: false, roi: null, extrapolation: 0,
         });
       case 'topk': {
@@ -156,7 +163,8 @@ export function quantizeAtRandom(g: Graph, rng: Rng, out: number, exact: boolean
   }
   for (const a of sites.groups) {
     const scheme = activationScheme((1 + rng.int(8)) as Bits);
-    const p = { scheme, scale: Float32Array.of(scaleOf(scheme.bits, 8)), zeroPoint: Int32Array.of(exact ? 2 * rng.int(2 ** (scheme.bits - 1)) : rng.int(codeRange(scheme).hi + 1)) };
+    const p = { scheme, scale: Float32Array.of(scaleOf(scheme.bits, 8)),
+      zeroPoint: Int32Array.of(exact ? 2 * rng.int(2 ** (scheme.bits - 1)) : rng.int(codeRange(scheme).hi + 1)) };
     for (const v of a.values) {
       if (rng.uniform() < out) continue;
       assignment.set(v, scheme);
@@ -170,7 +178,8 @@ export function quantizeAtRandom(g: Graph, rng: Rng, out: number, exact: boolean
  * Node by node in float, with the calibrated values replaced by what their codes stand for.
  * @param see gets each result and says what the nodes after it read
  */
-export function evaluateFakeQuantized(g: Graph, inputs: ReadonlyMap<ValueId, Tensor>, see: (id: ValueId, t: Tensor) => Tensor = (_, t) => t): Map<ValueId, Tensor> {
+export function evaluateFakeQuantized(g: Graph, inputs: ReadonlyMap<ValueId, Tensor>, see: (id: ValueId, t: Tensor) => Tensor = (_, t) =>
+  t): Map<ValueId, Tensor> {
   const values = new Map<ValueId, Tensor>();
   const put = (id: ValueId, t: Tensor): void => {
     const p = valueOf(g, id).precision;

@@ -40,7 +40,8 @@ describe('layersOf', () => {
     const b = createBuilder('g');
     const [x, w] = [b.input('x', { dtype: 'f32', shape: [1, 4] }), b.input('w', { dtype: 'f32', shape: [3, 4] })];
     const d = b.add('linear', [b.input('d', { dtype: 'f64', shape: [1, 4] }), b.const(allocate('f64', [3, 4]))]);
-    const volume = b.add('conv', [b.input('v', { dtype: 'f32', shape: [1, 1, 2, 2, 2] }), zeros(b, [1, 1, 1, 1, 1])], { strides: [1, 1, 1], dilations: [1, 1, 1], pads: [0, 0, 0, 0, 0, 0], group: 1 });
+    const volume = b.add('conv', [b.input('v', { dtype: 'f32', shape: [1, 1, 2, 2, 2] }), zeros(b, [1, 1, 1, 1, 1])],
+      { strides: [1, 1, 1], dilations: [1, 1, 1], pads: [0, 0, 0, 0, 0, 0], group: 1 });
     expect(layersOf(b.build([b.add('linear', [x, w]), d, volume]))).toEqual([]);
   });
 
@@ -121,7 +122,8 @@ describe('quantizable', () => {
     const kt = compose.transpose(b, k, [0, 2, 1]);
     const attended = b.add('matmul', [b.add('softmax', [b.add('matmul', [q, kt])], { axis: 2 }), v]);
     const gated = compose.add(b, h, linear(b, attended, 8));
-    expect(sites(b.build([linear(b, gated, 3)]))).toEqual([[[x]], [[h], [b.build([]).nodes.filter((n) => n.op === 'linear')[4].outputs[0]]], [[normed]], [[q]], [[k, kt]], [[v]], [[attended]], [[gated]]]);
+    expect(sites(b.build([linear(b, gated, 3)]))).toEqual([[[x]], [[h], [b.build([]).nodes.filter((n) => n.op === 'linear')[4].outputs[0]]],
+      [[normed]], [[q]], [[k, kt]], [[v]], [[attended]], [[gated]]]);
   });
 
   it('squeeze and excitation', () => {
@@ -187,14 +189,17 @@ describe('from candidates to calibrated', () => {
   it('refuses values that cannot be quantised (E502)', () => {
     const { g, y } = network();
     for (const id of [y, 'nowhere']) {
-      expect(() => applyAssignment(markCandidates(g, [8], [8]), new Map([[id, activationScheme(8)]]))).toThrowError(expect.objectContaining({ code: 'E502' }));
+      expect(() => applyAssignment(markCandidates(g, [8], [8]),
+        new Map([[id, activationScheme(8)]]))).toThrowError(expect.objectContaining({ code: 'E502' }));
     }
-    expect(() => applyAssignment(g, new Map([[g.inputs[0], activationScheme(8)]]))).toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ node: 'input' }) }));
+    expect(() => applyAssignment(g, new Map([[g.inputs[0],
+      activationScheme(8)]]))).toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ node: 'input' }) }));
   });
 
   it('refuses a chosen value without numbers (E402), by its ONNX name', () => {
     const { g, x, w } = network();
     const chosen = applyAssignment(markCandidates(g, [4], [8]), new Map([[w, weightScheme(4)], [x, activationScheme(8)]]));
-    expect(() => applyCalibration(chosen, new Map([[w, params(4, true)]]))).toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E402', node: 'input' }) }));
+    expect(() => applyCalibration(chosen, new Map([[w,
+      params(4, true)]]))).toThrowError(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E402', node: 'input' }) }));
   });
 });
