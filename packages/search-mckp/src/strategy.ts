@@ -1,7 +1,8 @@
 /** MPQCO (ICCV 2021, arXiv 2110.06554): second-order sensitivities, bits as a multiple-choice knapsack. */
 import type { ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
-import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost, weightChoices } from '@bitloom/search';
+import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost,
+  weightChoices } from '@bitloom/search';
 import { BitloomError, fail } from '@bitloom/diagnostics';
 import { z } from 'zod';
 import { type MckpItem, type MckpSolution, paretoFront, solveExact, solveGreedy } from './solver.js';
@@ -20,9 +21,11 @@ function undominated(options: Option[]): Option[] {
 }
 
 const combine = (xs: readonly Option[], ys: readonly Option[]): Option[] =>
-  undominated(xs.flatMap((x) => ys.map((y) => ({ cost: x.cost + y.cost, loss: x.loss + y.loss, weights: [...x.weights, ...y.weights], activations: [...x.activations, ...y.activations] }))));
+  undominated(xs.flatMap((x) => ys.map((y) => ({ cost: x.cost + y.cost, loss: x.loss + y.loss, weights: [...x.weights, ...y.weights],
+    activations: [...x.activations, ...y.activations] }))));
 
 export const mckpOptions = z.strictObject({
+  labels: z.enum(['model', 'data']).default('model').describe('loss that sensitivities are of: the model\'s own predictions, or the labels of the data'),
   solver: z.enum(['exact', 'greedy']).default('exact').describe('exact, or the greedy pass of the paper'),
 });
 
@@ -31,7 +34,7 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
   summary: 'Hessian-based sensitivities (MPQCO), bits by a multiple-choice knapsack solved exactly',
   options: mckpOptions,
   async search(p, options) {
-    const omega = await measureSensitivities(p);
+    const omega = await measureSensitivities({ ...p, labels: options.labels });
     const classes = knapsack(p, (l, b) => omega.weights.get(l)!.get(b)!, (a, b) => omega.activations.get(a)!.get(b)!);
     const capacity = p.budget?.limit ?? Infinity;
     const problem = { classes, capacity: Number.isFinite(capacity) ? capacity : classes.reduce((s, c) => s + c[c.length - 1].cost, 0) };
@@ -41,7 +44,10 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
     } catch (e) {
       if (!(e instanceof BitloomError) || e.code !== 'E501' || !p.budget) throw e;
       const least = classes.reduce((sum, c) => sum + c[0].cost, 0);
-      fail('E501', 'no assignment meets the budget', { found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`, remedy: 'raise the budget, or allow fewer bits with --weights and --activations' });
+      fail('E501', 'no assignment meets the budget', {
+        found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`,
+        remedy: 'raise the budget, or allow fewer bits with --weights and --activations',
+      });
     }
     const choiceOf = (picked: readonly number[]): BitChoice => {
       const options = classes.map((c, i) => c[picked[i]]);
@@ -62,11 +68,14 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
  * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation ties
  * are classes of their own; under BOPs a tie with a choice of bits and the layers that read it are one class, reduced to its Pareto set.
  */
-export function knapsack(p: SearchProblem, weightLoss: (layer: string, b: Bits) => number, activationLoss: (group: ValueId, b: Bits) => number): Option[][] {
+export function knapsack(
+  p: SearchProblem, weightLoss: (layer: string, b: Bits) => number, activationLoss: (group: ValueId, b: Bits) => number,
+): Option[][] {
   const kind = p.budget?.kind ?? 'bits';
   const choices = activationChoices(p);
   const layerOptions = (l: SearchProblem['layers'][number], a: number): Option[] =>
-    undominated(weightChoices(p, l).map((w) => ({ cost: layerCost(p.graph, kind, l, w, a), loss: weightLoss(l.name, w), weights: [[l.name, w] as const], activations: [] })));
+    undominated(weightChoices(p, l).map((w) => ({ cost: layerCost(p.graph, kind, l, w, a), loss: weightLoss(l.name, w),
+      weights: [[l.name, w] as const], activations: [] })));
   const tieOptions = (tie: number, a: Bits): Option => {
     const groups = p.groups.filter((g) => g.tie === tie);
     return { cost: 0, loss: groups.reduce((s, g) => s + activationLoss(g.id, a), 0), weights: [], activations: groups.map((g) => [g.id, a] as const) };

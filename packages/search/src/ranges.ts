@@ -26,7 +26,9 @@ function candidates(chosen: QuantParams, h: Histogram): QuantParams[] {
  * @param params unsigned per-tensor parameters by value; a group shares one
  * @throws E403 when gradients cannot flow
  */
-export async function refineRanges(p: Probing, params: ReadonlyMap<ValueId, QuantParams>, histograms: ReadonlyMap<ValueId, Histogram>): Promise<Map<ValueId, QuantParams>> {
+export async function refineRanges(
+  p: Probing, params: ReadonlyMap<ValueId, QuantParams>, histograms: ReadonlyMap<ValueId, Histogram>,
+): Promise<Map<ValueId, QuantParams>> {
   const batch = batchOf(p.graph);
   const rows = quantizable(p.graph).groups
     .filter((a) => params.has(a.values[0]))
@@ -37,7 +39,7 @@ export async function refineRanges(p: Probing, params: ReadonlyMap<ValueId, Quan
     const known: typeof rows = [];
     const step = `ranges by loss${rows.length > GROUPS_AT_ONCE ? ` ${done / GROUPS_AT_ONCE + 1}/${Math.ceil(rows.length / GROUPS_AT_ONCE)}` : ''}`;
     // Labels drawn from the network itself: the true Fisher, and the same with and without labelled data.
-    const losses = await measureProbes({ ...p, ownLabels: true }, part.map((r) => r.group.values[0]), step, (b, cotangents) =>
+    const losses = await measureProbes({ ...p, labels: 'model' }, part.map((r) => r.group.values[0]), step, (b, cotangents) =>
       part.flatMap((r) => {
         const [x] = r.group.values;
         const d = cotangents.get(x);

@@ -1,7 +1,7 @@
 /**
  * Second-order sensitivities: Ω(b) = 1/(2N) Σ_n ⟨∇_n, Δ(b)⟩² for the weights of every layer and for every activation, all bits
  * from one forward and one backward pass a batch. Source: MPQCO (arXiv 2110.06554) with f the softmax probability of the label,
- * which makes it the empirical Fisher form; ⟨∇_W ℓ_n, ΔW⟩ = ⟨δ_n, conv(x_n, ΔW)⟩ with δ_n = ∂ℓ_n/∂(conv output), so that no
+ * which makes it a Fisher form (with the data's labels the empirical one); ⟨∇_W ℓ_n, ΔW⟩ = ⟨δ_n, conv(x_n, ΔW)⟩ with δ_n = ∂ℓ_n/∂(conv output), so that no
  * per-sample weight gradients exist. Models without a classifier head: Gauss–Newton with a squared-error output loss, one random
  * ±1 probe v of the outputs a sample (E⟨Jᵀv, Δ⟩² = ‖JΔ‖²).
  */
@@ -79,7 +79,7 @@ interface Probe {
 }
 
 /** @throws E403 when gradients cannot flow from the outputs to a layer, E208 when a sensitivity is not finite */
-export async function measureSensitivities(p: SearchProblem): Promise<Sensitivities> {
+export async function measureSensitivities(p: SearchProblem & Pick<Probing, 'labels'>): Promise<Sensitivities> {
   const g = p.graph;
   const batch = batchOf(g);
   const producer = producers(g);
@@ -133,14 +133,16 @@ export async function measureSensitivities(p: SearchProblem): Promise<Sensitivit
         const d = cotangent.get(a.values[0]);
         const h = mergeHistograms(a.values.map((v) => p.histograms.get(v)!));
         for (const bits of choices.get(a.tie)!) {
-          if (d) probe('activations', a.id, bits, perSample(d, quantizationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))));
+          if (d) probe('activations', a.id, bits, perSample(d,
+            quantizationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))));
           else activations.get(a.id)!.set(bits, 0);
         }
       }
       return values;
     });
     probes.forEach((q, k) => {
-      if (!Number.isFinite(sums[k])) fail('E208', 'a sensitivity is not finite', { node: q.id, found: String(sums[k]), remedy: 'check the model and the calibration data for NaN or huge values' });
+      if (!Number.isFinite(sums[k])) fail('E208', 'a sensitivity is not finite',
+        { node: q.id, found: String(sums[k]), remedy: 'check the model and the calibration data for NaN or huge values' });
       (q.kind === 'weights' ? weights : activations).get(q.id)!.set(q.bits, sums[k]);
     });
   }
@@ -152,8 +154,8 @@ export interface Probing {
   /** Batch size of the leading dimension. */
   readonly graph: Graph;
   readonly data: DataSource;
-  /** Labels drawn from the model although the data has some. */
-  readonly ownLabels?: boolean;
+  /** Whose labels the loss is of: those of the data where it has any (default), or the model's own. */
+  readonly labels?: 'data' | 'model';
   readonly seed: number;
   readonly progress: Progress;
 }
@@ -164,39 +166,40 @@ export interface Probing {
  * @param build emits the probes, each of shape [batch]
  * @throws E403 when gradients cannot flow from the outputs, E302 for a label outside the classes
  */
-export async function measureProbes(p: Probing, wrt: readonly ValueId[], step: string, build: (b: GraphBuilder, cotangents: ReadonlyMap<ValueId, ValueId | null>) => readonly ValueId[]): Promise<Float64Array> {
+export async function measureProbes(p: Probing, wrt: readonly ValueId[], step: string,
+  build: (b: GraphBuilder, cotangents: ReadonlyMap<ValueId, ValueId | null>) => readonly ValueId[]): Promise<Float64Array> {
   const g = p.graph;
   const producer = producers(g);
   const outputs = [...new Set(g.outputs.flatMap((o) => floatSource(g, producer, o) ?? []))];
-  if (outputs.length === 0) fail('E403', 'no output is computed from floats, so nothing says how quantisation changes it', { node: g.outputs.map((o) => valueOf(g, o).name).join(', ') });
+  if (outputs.length === 0) fail('E403', 'no output is computed from floats, so nothing says how quantisation changes it',
+    { node: g.outputs.map((o) => valueOf(g, o).name).join(', ') });
   const logits = classifierLogits({ ...g, outputs });
   const heads = logits ? [logits] : outputs;
   const b = GraphBuilder.from(g, opTable);
   const seeds = heads.map((h) => b.input(`seed.${h}`, typeOf(g, h)));
-  // Classifier: the seed input is the one-hot label, and ∂ℓ/∂logits = softmax(logits) − onehot.
-  const cotangents = addGradients(b, g, new Map(heads.map((h, k) => [h, logits ? compose.sub(b, b.add('softmax', [h], { axis: 1 }), seeds[k]) : seeds[k]])), wrt);
+  const cotangents = addGradients(b, g, new Map(heads.map((h, k) => [h, seeds[k]])), wrt);
   const probes = build(b, cotangents);
   const sums = new Float64Array(probes.length);
   if (probes.length === 0) return sums;
   const session = await compileGraph(b.build(probes));
   const rng = new Rng(p.seed);
   const size = batchOf(g);
-  const sampled = logits && (p.ownLabels || !p.data.labelled) ? await compileGraph(g, [logits]) : null;
+  const forward = logits ? await compileGraph(g, [logits]) : null;
   let done = 0;
   try {
     for await (const batch of graphBatches(g, p.data)) {
-      const own = sampled ? (await sampled.run(batch.inputs)).get(logits!)! : null;
+      const z = forward ? (await forward.run(batch.inputs)).get(logits!)! : null;
       // Sample by sample, so that what is drawn does not depend on the batch size.
       const fed = heads.map((h) => allocate('f32', typeOf(g, h).shape));
       for (let n = 0; n < size; n++) {
-        if (!logits) {
+        if (!z) {
           for (const { data } of fed) for (let i = Math.ceil((n * data.length) / size); i < ((n + 1) * data.length) / size; i++) data[i] = rng.u32() & 1 ? 1 : -1;
           continue;
         }
-        const classes = fed[0].shape[1];
-        const label = own ? sampleLabel(own.data as Float32Array, n, classes, rng) : batch.labels![n];
-        if (!(label >= 0 && label < classes)) fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${classes - 1}` });
-        fed[0].data[n * classes + label] = 1;
+        const classes = z.shape[1];
+        const row = fed[0].data.subarray(n * classes, (n + 1) * classes) as Float32Array;
+        const own = p.labels === 'model' || !p.data.labelled;
+        row.set(logitGradient((z.data as Float32Array).subarray(n * classes, (n + 1) * classes), own ? rng : batch.labels![n]));
       }
       const out = await session.run(new Map([...batch.inputs, ...seeds.map((s, i) => [s, fed[i]] as const)]));
       probes.forEach((q, k) => {
@@ -208,17 +211,26 @@ export async function measureProbes(p: Probing, wrt: readonly ValueId[], step: s
     }
   } finally {
     await session.close();
-    await sampled?.close();
+    await forward?.close();
   }
   return sums.map((s) => s / (2 * p.data.size));
 }
 
-/** A class drawn from softmax(logits[n]). */
-function sampleLabel(logits: Float32Array, n: number, classes: number, rng: Rng): number {
-  const z = logits.subarray(n * classes, (n + 1) * classes);
+/**
+ * ∂ℓ/∂logits: softmax − onehot for a label, or a random vector v with E[vvᵀ] = diag(p) − ppᵀ, the Fisher matrix of the softmax:
+ * v_c = √p_c ε_c − p_c Σ_k √p_k ε_k with random signs ε. That is what labels drawn from the model give in expectation, but every
+ * sample adds its share, where drawn labels leave it to the few unlikely ones.
+ */
+function logitGradient(z: Float32Array, label: number | Rng): Float64Array {
   const top = z.reduce((a, v) => Math.max(a, v), -Infinity);
   const e = Float64Array.from(z, (v) => Math.exp(v - top));
-  let u = rng.uniform() * e.reduce((a, v) => a + v, 0);
-  for (let c = 0; c < classes; c++) if ((u -= e[c]) < 0) return c;
-  return classes - 1;
+  const total = e.reduce((a, v) => a + v, 0);
+  const prob = e.map((v) => v / total);
+  if (typeof label === 'number') {
+    if (!(label >= 0 && label < z.length)) fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${z.length - 1}` });
+    return prob.map((v, c) => (c === label ? v - 1 : v));
+  }
+  const noise = prob.map((v) => (label.u32() & 1 ? Math.sqrt(v) : -Math.sqrt(v)));
+  const sum = noise.reduce((s, v) => s + v, 0);
+  return noise.map((v, c) => v - prob[c] * sum);
 }
