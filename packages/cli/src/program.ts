@@ -258,6 +258,7 @@ Examples:
       option('--reference <n>', 'on how many of them the slow reference runs too (default: 100)', (f, t) => integer(f, t, 0)),
     ],
   }, `Exits with 4 on a difference. C is compiled with $CC, cc, gcc or clang; without one it is skipped, and the report says so.
+What runs is the bundle's own code: verify, run and eval only bundles that you trust.
 
 Examples:
   bitloom verify dist/net
@@ -268,7 +269,7 @@ Examples:
     if (report.mismatches > 0) {
       session.exitCode = 4;
       const m = report.firstMismatch!;
-      log(formatDiagnostic({ code: 'E702', message: 'verification mismatch', node: m.node, found: `${m.backend} differs at byte ${m.index} of vector ${m.vector}`, expected: 'identical bits', remedy: 'report it, with the model' }));
+      log(formatDiagnostic({ code: 'E702', message: 'verification mismatch', node: m.node, found: `${m.backend} differs at element ${m.index} of vector ${m.vector}`, expected: 'identical bits', remedy: 'report it, with the model' }));
     }
     return { json: report, text: verifyText(report) };
   });

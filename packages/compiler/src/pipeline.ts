@@ -1,6 +1,6 @@
 /** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
 import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
-import { type DataSource, subset } from '@bitloom/data';
+import { subset } from '@bitloom/data';
 import { BitloomError } from '@bitloom/diagnostics';
 import { type Graph, type Phase, PHASES, deadCode, printGraph, verifyGraph } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
@@ -88,4 +88,3 @@ async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed,
   return applyCalibration(deadCode(replaceBiases(chosen, biases)), params);
 }
 
-export type { DataSource };
