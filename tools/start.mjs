@@ -27,7 +27,7 @@ const cc = cCompiler();
 if (!cc) console.log('\nNo C compiler found (CC, cc, gcc, clang): the example is compiled for WebAssembly only.');
 
 bitloom('inspect', MODEL);
-bitloom('compile', MODEL, '--calib', CALIBRATION, '--budget', 'size=12.5%', '--target', 'wasm', ...(cc ? ['--target', 'c'] : []), '-o', BUNDLE);
+bitloom('compile', MODEL, '--calib', CALIBRATION, '--budget', 'size=15%', '--target', 'wasm', ...(cc ? ['--target', 'c'] : []), '-o', BUNDLE);
 
 const { readNpz, tensor, writeNpy } = await import(new URL('../packages/tensor/dist/index.js', import.meta.url));
 const [, images] = [...readNpz(readFileSync(join(root, TEST)))].find(([name]) => name !== 'labels');
