@@ -1,16 +1,16 @@
 /** Runs a float graph over data and watches chosen values. */
 import { fail } from '@bitloom/diagnostics';
-import { type DataSource, batches } from '@bitloom/data';
+import { type DataSource, batchSize, batches } from '@bitloom/data';
 import { compileGraph } from '@bitloom/engine';
 import { type Graph, type ValueId, typeOf, valueOf } from '@bitloom/ir';
-import type { Tensor } from '@bitloom/tensor';
+import { type Tensor, reshape } from '@bitloom/tensor';
 import { type Histogram, BINS, accumulate, extend } from './histogram.js';
 
 /** Reports progress of a long step: `done` of `total` units. */
 export type Progress = (step: string, done: number, total: number) => void;
 
-/** Samples per run of a graph: the leading dimension of its inputs. */
-export const batchOf = (g: Graph): number => (g.inputs.length === 0 ? 1 : (typeOf(g, g.inputs[0]).shape[0] ?? 1));
+/** Samples per run of a graph, see {@link batchSize}. */
+export const batchOf = (g: Graph): number => batchSize(g.inputs.map((id) => typeOf(g, id)));
 
 /**
  * Batches of exactly the graph's batch size, keyed by value id. The last one is filled up with samples from the beginning;
@@ -24,7 +24,10 @@ export async function* graphBatches(g: Graph, source: DataSource): AsyncGenerato
   const indices = Array.from({ length: padded }, (_, i) => i % source.size);
   let left = source.size;
   for await (const b of batches(source, size, { indices })) {
-    const inputs = new Map(g.inputs.map((id) => [id, b.inputs.get(valueOf(g, id).name) ?? fail('E302', 'the data has no such input', { node: valueOf(g, id).name })]));
+    const inputs = new Map(g.inputs.map((id) => {
+      const { name, type } = valueOf(g, id);
+      return [id, reshape(b.inputs.get(name) ?? fail('E302', 'the data has no such input', { node: name }), type.shape)];
+    }));
     yield { inputs, labels: b.labels, count: Math.min(size, left) };
     left -= size;
   }

@@ -1,12 +1,12 @@
 /** The programmatic API: what the command line's verbs do, as functions over paths and plain options. */
 import { readFile } from 'node:fs/promises';
 import { assertReplaceable, openBundle, writeFileAtomic, writeFolder } from '@bitloom/bundle';
-import { type DataSource, batches, openData, subset, syntheticSource } from '@bitloom/data';
+import { type DataSource, batchSize, batches, openData, subset, syntheticSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
-import { type Graph, type Phase, printGraph } from '@bitloom/ir';
+import { type Graph, type Phase, printGraph, valueOf } from '@bitloom/ir';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import { type BitChoice, type BudgetKind, type ParetoPoint, averageBits, choiceCost, parseBudget, parsePin, showCost, writeAssignment } from '@bitloom/search';
-import { type Tensor, allocate, isFloat, readNpy, readNpz, sameShape, tensor } from '@bitloom/tensor';
+import { type Tensor, allocate, isFloat, readNpy, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
 import { quantizable } from '@bitloom/transforms';
 import { buildBundle } from './build.js';
 import { cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
@@ -108,17 +108,15 @@ function budgetUse(g: Graph, o: SearchOptions, choice: BitChoice): BudgetUse | n
 /** Inputs for the recorded vectors: the first calibration samples, or random ones. */
 async function vectors(m: LoadedModel, o: CompileOptions, data: DataSource | null): Promise<TensorMap[]> {
   const specs = inputSpecs(m.graph);
-  const source = data?.kind !== 'synthetic' && data !== null ? data : o.calib ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed) : null;
+  const given = data !== null && data.kind !== 'synthetic' ? data : o.calib ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed) : null;
+  const batch = batchSize(specs);
+  const source = given ?? syntheticSource(specs, VECTORS * batch, o.seed);
   const found: TensorMap[] = [];
-  if (source === null) {
-    // Whole inputs as samples, since leading dimensions may differ between inputs.
-    const random = syntheticSource(specs.map((s) => ({ ...s, shape: [1, ...s.shape] })), VECTORS, o.seed);
-    for await (const s of random.samples()) found.push(s.inputs);
-    return found;
-  }
-  const batch = specs[0]?.shape[0] ?? 1;
   const indices = Array.from({ length: VECTORS * batch }, (_, i) => i % source.size);
-  for await (const b of batches(source, batch, { indices })) found.push(b.inputs);
+  for await (const b of batches(source, batch, { indices })) found.push(new Map(m.graph.inputs.map((id) => {
+    const { name, type } = valueOf(m.graph, id);
+    return [name, reshape(b.inputs.get(name)!, type.shape)];
+  })));
   return found;
 }
 

@@ -4,7 +4,7 @@ import { type OpenBundle, openBundle } from '@bitloom/bundle';
 import { PACKINGS, type Plan, makePlan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Program, type TensorMap, programFromJson } from '@bitloom/kernel-spec';
-import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, sameShape, tensor } from '@bitloom/tensor';
+import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, sameShape, tensor, reshape } from '@bitloom/tensor';
 
 export { openBundle };
 
@@ -48,6 +48,9 @@ export async function referenceProgram(b: OpenBundle): Promise<Program> {
 }
 
 type PortShape = { readonly name: string; readonly dtype: Tensor['dtype']; readonly shape: readonly number[] };
+
+/** A batch of data as the bundle's inputs: for whole-input samples the leading 1 goes, see `sampleSpecs`. */
+export const asPorts = (b: OpenBundle, inputs: TensorMap): Map<string, Tensor> => new Map(b.manifest.inputs.map((p) => [p.name, reshape(inputs.get(p.name)!, p.shape)]));
 
 export interface WasmRunner {
   /** Runs one sample; `onStep` sees each call's result bytes. */

@@ -3,11 +3,11 @@ import { stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import type { Progress } from '@bitloom/calibrate';
 import { graphBatches } from '@bitloom/calibrate';
-import { type Preprocessing, batches, openData, preprocessingSchema, subset } from '@bitloom/data';
+import { type Preprocessing, batchSize, batches, openData, preprocessingSchema, subset, sampleSpecs } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
 import type { Tensor } from '@bitloom/tensor';
-import { cRunner, openBundle, referenceProgram, wasmRunner } from './bundle-run.js';
+import { asPorts, cRunner, openBundle, referenceProgram, wasmRunner } from './bundle-run.js';
 import { inputSpecs, loadModel, statisticsGraph } from './model.js';
 import { outputKind } from './report.js';
 
@@ -94,9 +94,9 @@ const C_BATCH = 128;
 async function evaluateBundle(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
   const bundle = await openBundle(path);
   const m = bundle.manifest;
-  const all = await openData(o.data, m.inputs, { ...preprocessingSchema.parse(m.preprocessing), ...o.preprocessing });
+  const all = await openData(o.data, sampleSpecs(m.inputs), { ...preprocessingSchema.parse(m.preprocessing), ...o.preprocessing });
   const source = o.samples === null ? all : subset(all, o.samples, o.seed);
-  const size = m.inputs[0]?.shape[0] ?? 1;
+  const size = batchSize(m.inputs);
   const name = m.outputs[0].name;
   const program = await referenceProgram(bundle);
   const score = new Score(m.classifier === 'probabilities', o.labelOffset);
@@ -111,7 +111,7 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
   if (target === 'wasm') {
     const runner = await wasmRunner(bundle);
     for await (const b of batches(source, size, { indices })) {
-      record(runner.run(b.inputs).get(name)!, b.labels);
+      record(runner.run(asPorts(bundle, b.inputs)).get(name)!, b.labels);
       await setImmediate(); // a turn of the event loop, for signals
     }
     return score.report();
@@ -121,7 +121,7 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
   try {
     let pending: { inputs: Map<string, Tensor>; labels?: Int32Array }[] = [];
     const flush = async (): Promise<void> => {
-      const runs = await runner.run(pending.map((b) => b.inputs));
+      const runs = await runner.run(pending.map((b) => asPorts(bundle, b.inputs)));
       runs.forEach((r, i) => record(r.outputs.get(name)!, pending[i].labels));
       pending = [];
     };

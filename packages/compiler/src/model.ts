@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import type { InputSpec } from '@bitloom/data';
+import { type InputSpec, sampleSpecs } from '@bitloom/data';
 import { BitloomError, fail } from '@bitloom/diagnostics';
 import { type Graph, type ValueId, isConst, valueOf } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
@@ -75,7 +75,8 @@ function sameSites(a: Graph, b: Graph): boolean {
   return key(a) === key(b);
 }
 
-export const inputSpecs = (g: Graph): InputSpec[] => g.inputs.map((id) => ({ name: valueOf(g, id).name, dtype: valueOf(g, id).type.dtype, shape: valueOf(g, id).type.shape }));
+/** What data must deliver for a graph. */
+export const inputSpecs = (g: Graph): InputSpec[] => sampleSpecs(g.inputs.map((id) => ({ name: valueOf(g, id).name, ...valueOf(g, id).type })));
 
 /** Elements of all constants. */
 export const parameterCount = (g: Graph): number => g.nodes.reduce((s, n) => s + (isConst(n) ? n.attrs.data.data.length : 0), 0);

@@ -1,10 +1,10 @@
 /** WASM = C = reference, layer by layer, bit for bit. */
 import { setImmediate } from 'node:timers/promises';
-import { type DataSource, batches, openData, preprocessingSchema } from '@bitloom/data';
+import { type DataSource, batchSize, batches, openData, preprocessingSchema, sampleSpecs } from '@bitloom/data';
 import type { Progress } from '@bitloom/calibrate';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import { DTYPES, type DType, bytesOf } from '@bitloom/tensor';
-import { cRunner, openBundle, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
+import { asPorts, cRunner, openBundle, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
 
 export interface Mismatch {
   readonly vector: number;
@@ -94,9 +94,9 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
       const recorded = await recordedVectors(bundle);
       await check(recorded.map((v) => v.inputs), true, recorded.map((v) => v.outputs));
     } else {
-      const source: DataSource = await openData(o.data, bundle.manifest.inputs, preprocessingSchema.parse(bundle.manifest.preprocessing));
+      const source: DataSource = await openData(o.data, sampleSpecs(bundle.manifest.inputs), preprocessingSchema.parse(bundle.manifest.preprocessing));
       const total = Math.min(source.size, o.limit ?? Infinity);
-      const size = bundle.manifest.inputs[0]?.shape[0] ?? 1;
+      const size = batchSize(bundle.manifest.inputs);
       // Where there is only one backend, the reference alone can tell whether it is right.
       const runs = Math.min(Math.ceil(total / size), wasm && typeof c !== 'string' ? Infinity : o.reference);
       // The last run is filled up from the start.
@@ -109,7 +109,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
         await setImmediate(); // a turn of the event loop, for signals
       };
       for await (const b of batches(source, size, { indices })) {
-        pending.push(b.inputs);
+        pending.push(asPorts(bundle, b.inputs));
         const layerwise = vectors < o.reference;
         if (layerwise || pending.length === C_BATCH) await flush(layerwise);
       }

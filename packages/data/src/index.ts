@@ -1,3 +1,4 @@
+export { batchSize, sampleSpecs } from './types.js';
 export type * from './types.js';
 export { type Preprocessing, parsePreprocessing, preprocessingSchema } from './preprocess.js';
 export { type Batch, batches, remembered, subset, syntheticSource } from './source.js';

@@ -13,6 +13,21 @@ export interface InputSpec {
   readonly shape: readonly number[];
 }
 
+/**
+ * Samples in one run of a network: the leading dimension that all its inputs share. Inputs that lead differently (states and caches beside
+ * frames, scalars) make one sample together, and {@link sampleSpecs} gives each a leading 1.
+ */
+export function batchSize(inputs: readonly Pick<InputSpec, 'shape'>[]): number {
+  const leads = new Set(inputs.map((i) => i.shape[0]));
+  return leads.size === 1 ? ([...leads][0] ?? 1) : 1;
+}
+
+/** What a data source must deliver for a network: its inputs, batch first. */
+export function sampleSpecs(inputs: readonly InputSpec[]): InputSpec[] {
+  const whole = new Set(inputs.map((i) => i.shape[0])).size > 1 || inputs.some((i) => i.shape.length === 0);
+  return inputs.map(({ name, dtype, shape }) => ({ name, dtype, shape: whole ? [1, ...shape] : shape }));
+}
+
 /** Contiguous part (`end` exclusive) or explicit indices, in the order wanted. */
 export type SampleRange = { readonly start?: number; readonly end?: number } | readonly number[];
 

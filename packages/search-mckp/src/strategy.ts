@@ -3,9 +3,9 @@ import type { ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
 import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost,
   weightChoices } from '@bitloom/search';
-import { BitloomError, fail } from '@bitloom/diagnostics';
+import { fail } from '@bitloom/diagnostics';
 import { z } from 'zod';
-import { type MckpItem, type MckpSolution, paretoFront, solveExact, solveGreedy } from './solver.js';
+import { type MckpItem, paretoFront, solveExact, solveGreedy } from './solver.js';
 
 /** A partial choice with its cost and loss. */
 interface Option extends MckpItem {
@@ -34,21 +34,18 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
   summary: 'Hessian-based sensitivities (MPQCO), bits by a multiple-choice knapsack solved exactly',
   options: mckpOptions,
   async search(p, options) {
-    const omega = await measureSensitivities({ ...p, labels: options.labels });
-    const classes = knapsack(p, (l, b) => omega.weights.get(l)!.get(b)!, (a, b) => omega.activations.get(a)!.get(b)!);
-    const capacity = p.budget?.limit ?? Infinity;
-    const problem = { classes, capacity: Number.isFinite(capacity) ? capacity : classes.reduce((s, c) => s + c[c.length - 1].cost, 0) };
-    let s: MckpSolution;
-    try {
-      s = (options.solver === 'greedy' ? solveGreedy : solveExact)(problem);
-    } catch (e) {
-      if (!(e instanceof BitloomError) || e.code !== 'E501' || !p.budget) throw e;
-      const least = classes.reduce((sum, c) => sum + c[0].cost, 0);
+    // Costs need no measurement, so a budget that cannot be met is refused before it.
+    const least = knapsack(p, () => 0, () => 0).reduce((sum, c) => sum + c[0].cost, 0);
+    if (p.budget && least > p.budget.limit) {
       fail('E501', 'no assignment meets the budget', {
         found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`,
         remedy: 'raise the budget, or allow fewer bits with --weights and --activations',
       });
     }
+    const omega = await measureSensitivities({ ...p, labels: options.labels });
+    const classes = knapsack(p, (l, b) => omega.weights.get(l)!.get(b)!, (a, b) => omega.activations.get(a)!.get(b)!);
+    const problem = { classes, capacity: p.budget?.limit ?? classes.reduce((s, c) => s + c[c.length - 1].cost, 0) };
+    const s = (options.solver === 'greedy' ? solveGreedy : solveExact)(problem);
     const choiceOf = (picked: readonly number[]): BitChoice => {
       const options = classes.map((c, i) => c[picked[i]]);
       return { weights: new Map(options.flatMap((o) => o.weights)), activations: new Map(options.flatMap((o) => o.activations)) };
