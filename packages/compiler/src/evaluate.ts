@@ -71,7 +71,7 @@ export async function evaluate(path: string, o: EvalOptions, progress: Progress 
 
 async function evaluateModel(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
   const model = await loadModel(path, o.define);
-  const g = statisticsGraph(model);
+  const g = await statisticsGraph(model);
   const all = await openData(o.data, inputSpecs(g), o.preprocessing ?? {});
   const source = o.samples === null ? all : subset(all, o.samples, o.seed);
   const session = await compileGraph(g);

@@ -4,11 +4,12 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { type InputSpec, sampleSpecs } from '@bitloom/data';
 import { BitloomError, fail } from '@bitloom/diagnostics';
-import { type Graph, type ValueId, isConst, valueOf } from '@bitloom/ir';
+import { type Graph, type PassHooks, type ValueId, isConst, runPasses, valueOf } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { type ImportOptions, importOnnx } from '@bitloom/onnx';
+import { opTable } from '@bitloom/ops';
 import { elementCount } from '@bitloom/tensor';
-import { fuseActivation, quantizable, simplify } from '@bitloom/transforms';
+import { FLOAT_PASSES, quantizable } from '@bitloom/transforms';
 
 export interface LoadedModel {
   /** Simplified float graph at the batch size to compile for (1 unless --define says otherwise). */
@@ -24,21 +25,26 @@ export interface LoadedModel {
 
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
-/** Sees (and checks) the graph after a named pass. */
-export type Seen = (pass: string, g: Graph) => Graph;
-
-/** All float transformations, in the order in which they run. */
-export const prepare = (g: Graph, seen: Seen = (_, h) => h): Graph => seen('fuse-activation', fuseActivation(seen('simplify', simplify(seen('import', g)))));
+/** An imported graph after all float transformations. */
+export function prepare(g: Graph, afterPass?: PassHooks['afterPass']): Promise<Graph> {
+  afterPass?.('import', g);
+  return runPasses(g, FLOAT_PASSES, opTable, { afterPass });
+}
 
 /** @throws E2xx, E704 */
-export async function loadModel(path: string, define: Readonly<Record<string, number>> = {}, seen?: Seen): Promise<LoadedModel> {
-  const bytes = await readFile(path).catch((cause) => fail('E704', 'model cannot be read', { node: path, found: (cause as NodeJS.ErrnoException).code }, cause));
-  if (bytes.length > MAX_MODEL_BYTES) fail('E206', 'model file too large', { node: path, found: `${bytes.length} bytes`, expected: `at most ${MAX_MODEL_BYTES}` });
+export async function loadModel(
+  path: string, define: Readonly<Record<string, number>> = {}, afterPass?: PassHooks['afterPass'],
+): Promise<LoadedModel> {
+  const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) =>
+    fail('E704', 'model cannot be read', { node: path, found: cause.code }, cause));
+  if (bytes.length > MAX_MODEL_BYTES) {
+    fail('E206', 'model file too large', { node: path, found: `${bytes.length} bytes`, expected: `at most ${MAX_MODEL_BYTES}` });
+  }
   const name = basename(path).replace(/\.onnx$/i, '');
   const folder = dirname(path);
   const imported = importOnnx(bytes, { define, folder, name });
   return {
-    graph: prepare(imported.graph, seen), annotations: imported.annotations, name, folder, define, bytes,
+    graph: await prepare(imported.graph, afterPass), annotations: imported.annotations, name, folder, define, bytes,
     opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
   };
 }
@@ -50,14 +56,14 @@ const STATISTICS_ELEMENTS = 2 ** 26;
  * The same network at a batch size fit for statistics. Falls back to the model's own batch size where it cannot be changed
  * (constant shapes inside the model).
  */
-export function statisticsGraph(m: LoadedModel): Graph {
+export async function statisticsGraph(m: LoadedModel): Promise<Graph> {
   const elements = [...m.graph.values.values()].reduce((s, v) => s + elementCount(v.type.shape), 0);
   const batch = Math.min(32, Math.floor(STATISTICS_ELEMENTS / Math.max(1, elements)));
   if (batch < 2) return m.graph;
   const options: ImportOptions = { define: m.define, folder: m.folder, name: m.name, batch };
   let graph: Graph;
   try {
-    graph = prepare(importOnnx(m.bytes, options).graph);
+    graph = await prepare(importOnnx(m.bytes, options).graph);
   } catch (e) {
     if (e instanceof BitloomError) return m.graph;
     throw e;

@@ -145,7 +145,7 @@ describe('statisticsGraph', () => {
   };
   const batchOf = async (file: string): Promise<number[]> => {
     const m = await loadModel(file);
-    const g = statisticsGraph(m);
+    const g = await statisticsGraph(m);
     return [...g.inputs, ...g.outputs].map((id) => g.values.get(id)!.type.shape[0]);
   };
   const rng = new Rng(1);

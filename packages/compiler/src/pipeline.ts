@@ -2,7 +2,7 @@
 import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
 import { subset } from '@bitloom/data';
 import { BitloomError } from '@bitloom/diagnostics';
-import { type Graph, type Phase, PHASES, deadCode, printGraph, verifyGraph } from '@bitloom/ir';
+import { type Graph, type Pass, type Phase, deadCode, printGraph, runPasses } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
 import { opTable } from '@bitloom/ops';
 import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssignment } from '@bitloom/search';
@@ -13,7 +13,7 @@ import { type Observed, calibrationOptions, observe, search, searchProblem } fro
 
 export interface Hooks {
   readonly progress?: Progress;
-  /** Sees the graph after each named step (`--print-ir-after`). */
+  /** Sees the graph after the import and each pass (`--print-ir-after`). */
   readonly afterPass?: (pass: string, text: () => string) => void;
   readonly warn?: (message: string) => void;
   /** Stops once this phase is reached (`--stop-after`). */
@@ -33,38 +33,45 @@ export interface Compiled {
   readonly observed: Observed | null;
 }
 
-/** Everything up to the Program. @throws any coded error of the steps */
+/**
+ * Everything up to the Program.
+ * @param assignment contents of an assignment file, in place of a search
+ * @throws any coded error of the steps
+ */
 export async function compileToProgram(path: string, o: CompileOptions, hooks: Hooks = {}, assignment: unknown = null): Promise<Compiled> {
   const progress = hooks.progress ?? (() => {});
-  const seen = (pass: string, g: Graph): Graph => {
-    verifyGraph(g, opTable, { pass });
-    hooks.afterPass?.(pass, () => printGraph(g).text);
-    return g;
-  };
-  const reached = (phase: Phase): boolean => hooks.stopAfter !== undefined && PHASES.indexOf(hooks.stopAfter) <= PHASES.indexOf(phase);
-  const model = await loadModel(path, o.define, seen);
-  const stopped = (graph: Graph, rest: Partial<Compiled> = {}): Compiled => ({ model, graph, program: null, search: null, searchSeconds: 0, choice: null, observed: null, ...rest });
-
-  if (reached('float')) return stopped(model.graph);
-  if (o.precision !== null && parsePrecision(o.precision) === 'f32') return { ...stopped(model.graph), program: lowerGraph(model.graph) };
+  const { stopAfter } = hooks;
+  const afterPass = (pass: string, g: Graph): void => hooks.afterPass?.(pass, () => printGraph(g).text);
+  const model = await loadModel(path, o.define, afterPass);
+  const unquantized = { model, graph: model.graph, program: null, search: null, searchSeconds: 0, choice: null, observed: null };
+  if (stopAfter === 'float') return unquantized;
+  if (o.precision !== null && parsePrecision(o.precision) === 'f32') return { ...unquantized, program: lowerGraph(model.graph) };
 
   const observed = await observe(model, o, progress);
   if (observed.synthetic) hooks.warn?.('no --calib data: calibrated on random inputs, accuracy is unknown');
   const problem = searchProblem(model, o, observed, progress)!;
-  const candidates = seen('candidates', markCandidates(model.graph, problem.problem.weightBits, problem.problem.activationBits));
-  if (reached('candidates')) return stopped(candidates, { observed });
-
-  const started = performance.now();
-  const found = assignment === null ? await search(problem) : null;
-  const searchSeconds = found ? (performance.now() - started) / 1000 : 0;
-  const choice = found?.choice ?? readAssignment(problem.problem, assignment);
-  const sites = quantizable(model.graph);
-  const chosen = seen('chosen', applyAssignment(candidates, toAssignment(sites, choice)));
-  if (reached('chosen')) return stopped(chosen, { observed, search: found, searchSeconds, choice });
-
-  const graph = seen('calibrated', await calibrated(chosen, model, observed, o, progress));
-  const program = reached('calibrated') ? null : lowerGraph(graph);
-  return { model, graph, program, search: found, searchSeconds, choice, observed };
+  const bits: { -readonly [K in 'search' | 'searchSeconds' | 'choice']: Compiled[K] } = { search: null, searchSeconds: 0, choice: null };
+  const passes: readonly Pass[] = [
+    {
+      name: 'candidates', from: 'float', to: 'candidates',
+      run: (g) => markCandidates(g, problem.problem.weightBits, problem.problem.activationBits),
+    },
+    {
+      name: 'chosen', from: 'candidates', to: 'chosen',
+      run: async (g) => {
+        const started = performance.now();
+        if (assignment === null) {
+          bits.search = await search(problem);
+          bits.searchSeconds = (performance.now() - started) / 1000;
+        }
+        bits.choice = bits.search?.choice ?? readAssignment(problem.problem, assignment);
+        return applyAssignment(g, toAssignment(quantizable(model.graph), bits.choice));
+      },
+    },
+    { name: 'calibrated', from: 'chosen', to: 'calibrated', run: (g) => calibrated(g, model, observed, o, progress) },
+  ];
+  const graph = await runPasses(model.graph, passes, opTable, { afterPass, stopAfter });
+  return { model, graph, program: stopAfter === undefined ? lowerGraph(graph) : null, ...bits, observed };
 }
 
 /** Samples on which ranges are compared by loss. */
@@ -87,4 +94,3 @@ async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed,
   const biases = options.biasCorrection ? await correctedBiases(observed.graph, params, observed.data, progress) : new Map();
   return applyCalibration(deadCode(replaceBiases(chosen, biases)), params);
 }
-

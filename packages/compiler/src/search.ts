@@ -31,7 +31,7 @@ export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
 
 /** Runs the calibration data (or random inputs) through the float network. */
 export async function observe(m: LoadedModel, o: SearchOptions, progress: Progress): Promise<Observed> {
-  const graph = statisticsGraph(m);
+  const graph = await statisticsGraph(m);
   const specs = inputSpecs(graph);
   const data = o.calib
     ? remembered(subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed), REMEMBERED_BYTES)

@@ -55,7 +55,7 @@ const files = there ? readdirSync(folder).filter((f) => f.endsWith('.onnx')) : [
 describe.skipIf(!there)('models of the data folder', () => {
   it.each(files)('%s: WebAssembly = C = reference, as onnxruntime', async (file) => {
     const { graph } = await readOnnx(`${folder}/${file}`, { define: DEFINE[file] });
-    const program = lowerGraph(prepare(graph));
+    const program = lowerGraph(await prepare(graph));
     const inputs = randomInputs(graph, new Rng(7));
     const batch = compiler ? startBatch([{ name: file, plan: makePlan(program, { target: 'c', variants: C_VARIANTS }), inputs }]) : null;
 

@@ -110,8 +110,8 @@ describe.skipIf(absent !== undefined)('ONNX node cases', () => {
   });
 
   it('run as a reference program', async () => {
-    await check('reference', [], (s) => {
-      s.program = lowerGraph(prepare(s.imported.graph));
+    await check('reference', [], async (s) => {
+      s.program = lowerGraph(await prepare(s.imported.graph));
       s.reference = runProgram(s.program, s.case.inputs);
       return judge(s.case, s.reference);
     });

@@ -3,20 +3,19 @@
  * graph expected after. `BLESS=1` rewrites the expectations.
  */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { type Pass, definePass, findPass, parseGraph, printGraph, rewrite, runPasses, deadCode } from '@bitloom/ir';
+import { type Pass, deadCode, parseGraph, printGraph, rewrite, runPasses } from '@bitloom/ir';
 import { opTable } from '@bitloom/ops';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
-import { SIMPLIFY_RULES, eliminateCommonSubexpressions, fuseActivationPass, simplifyPass } from './index.js';
+import { eliminateCommonSubexpressions } from './simplify/common-subexpressions.js';
+import { FLOAT_PASSES, SIMPLIFY_RULES } from './simplify/index.js';
 
 const folder = new URL('./filetests/', import.meta.url);
 const BLESS = process.env.BLESS === '1';
 const COMMAND = 'BLESS=1 npx vitest run -c vitest.workspace.ts --project transforms filetests';
 
-const single = (name: string, run: Pass['run']): Pass => definePass({ name, summary: name, from: 'float', to: 'float', options: z.strictObject({}), run });
+const single = (name: string, run: Pass['run']): Pass => ({ name, from: 'float', to: 'float', run });
 const passes: readonly Pass[] = [
-  simplifyPass,
-  fuseActivationPass,
+  ...FLOAT_PASSES,
   single('dead-code', deadCode),
   single('common-subexpressions', eliminateCommonSubexpressions),
   ...SIMPLIFY_RULES.map((r) => single(r.name, (g) => rewrite(g, [r], opTable).graph)),
@@ -32,7 +31,8 @@ describe.each(files)('%s', (file) => {
     const [input, expected] = text.split(/^\/\/ ----\n/m);
     const names = /^\/\/ RUN: (.*)$/m.exec(input)![1].trim().split(/\s+/);
     names.forEach((n) => used.add(n));
-    const { graph } = await runPasses(parseGraph(input, opTable), names.map((n) => ({ pass: findPass(passes, n) })), opTable);
+    const found = names.map((n) => passes.find((p) => p.name === n)!);
+    const graph = await runPasses(parseGraph(input, opTable), found, opTable);
     const actual = printGraph(graph).text;
     results.push(`${input}// ----\n${actual}`);
     if (!BLESS) expect(actual, `stale expectation; if the new one is right, run: ${COMMAND}`).toBe(expected?.trimEnd() + '\n');

@@ -1,7 +1,6 @@
 /** Simplification: float rules to a fixpoint, common subexpressions, dead code. */
-import { type Graph, type Pass, type Rule, deadCode, definePass, rewrite } from '@bitloom/ir';
+import { type Graph, type Pass, type Rule, deadCode, rewrite } from '@bitloom/ir';
 import { opTable } from '@bitloom/ops';
-import { z } from 'zod';
 import { affineRules } from './affine.js';
 import { arithmeticRules } from './arithmetic.js';
 import { clampRules } from './clamps.js';
@@ -12,11 +11,10 @@ import { identityRules } from './identities.js';
 import { movementRules } from './movement.js';
 import { padRules } from './pads.js';
 
-export { eliminateCommonSubexpressions } from './common-subexpressions.js';
-export { fuseActivation, fuseActivationRule } from './fuse-activation.js';
-
 /** The rules of {@link simplify}, in the order in which they are tried at a node. */
-export const SIMPLIFY_RULES: readonly Rule[] = [...constantRules, ...identityRules, ...movementRules, ...clampRules, ...padRules, ...arithmeticRules, ...affineRules];
+export const SIMPLIFY_RULES: readonly Rule[] = [
+  ...constantRules, ...identityRules, ...movementRules, ...clampRules, ...padRules, ...arithmeticRules, ...affineRules,
+];
 
 /** An equal float graph with fewer and cheaper nodes. Results agree up to f32 rounding of folded weights and the sign of zeros. */
 export function simplify(g: Graph): Graph {
@@ -29,8 +27,8 @@ export function simplify(g: Graph): Graph {
   return g;
 }
 
-const floatPass = (name: string, summary: string, run: (g: Graph) => Graph): Pass =>
-  definePass({ name, summary, from: 'float', to: 'float', options: z.strictObject({}), run });
-
-export const simplifyPass = floatPass('simplify', 'folds, cancels and joins float operations', simplify);
-export const fuseActivationPass = floatPass('fuse-activation', 'moves relu and clip into the layer before them', fuseActivation);
+/** All float transformations, in the order in which they run. */
+export const FLOAT_PASSES: readonly Pass[] = [
+  { name: 'simplify', from: 'float', to: 'float', run: simplify },
+  { name: 'fuse-activation', from: 'float', to: 'float', run: fuseActivation },
+];
