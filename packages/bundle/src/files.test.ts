@@ -29,6 +29,11 @@ describe('writeFolder', () => {
     expect(readdirSync(temp.root)).toEqual(['out']);
   });
 
+  it.skipIf(!existsSync('/proc/self'))('refuses a place that takes no entries, at once', async () => {
+    await expect(writeFolder('/proc/none/out', bundleFiles())).rejects.toEqual(coded('E703'));
+    await expect(writeFileAtomic('/proc/none/y.npy', 'x')).rejects.toEqual(coded('E703'));
+  });
+
   it('takes an empty folder', async () => {
     mkdirSync(temp.path('out'));
     expect(await assertReplaceable(temp.path('out'))).toBe(true);

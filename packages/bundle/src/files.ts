@@ -24,9 +24,9 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
   let made: string | undefined;
   try {
     const existing = await assertReplaceable(folder);
-    made = await mkdir(dirname(target), { recursive: true });
+    made = await makeFolders(dirname(target));
     for (const [path, data] of files) {
-      await mkdir(dirname(join(temp, path)), { recursive: true });
+      await makeFolders(dirname(join(temp, path)));
       await writeFile(join(temp, path), data);
     }
     if (existing) await rename(target, old);
@@ -38,6 +38,24 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
     if (cause instanceof Error && 'diagnostic' in cause) throw cause;
     fail('E703', 'output cannot be written', { node: folder, found: (cause as NodeJS.ErrnoException).code ?? String(cause), remedy: 'check the path and its permissions' }, cause);
   }
+}
+
+/**
+ * Makes a folder and those above it. Not by mkdir's `recursive`, which tries forever below folders that take no entries, such as /proc.
+ * @returns the topmost folder made, if any
+ */
+async function makeFolders(folder: string): Promise<string | undefined> {
+  if (await stat(folder).then((s) => s.isDirectory(), () => false)) return undefined;
+  const above = dirname(folder) === folder ? undefined : await makeFolders(dirname(folder));
+  try {
+    await mkdir(folder);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST' || !(await stat(folder)).isDirectory()) {
+      if (above !== undefined) await rm(above, { recursive: true, force: true });
+      throw cause;
+    }
+  }
+  return above ?? folder;
 }
 
 /**
@@ -73,7 +91,7 @@ async function isBundle(folder: string): Promise<boolean> {
 export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
   const temp = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    await mkdir(dirname(resolve(path)), { recursive: true });
+    await makeFolders(dirname(resolve(path)));
     await writeFile(temp, data);
     await rename(temp, path);
   } catch (cause) {
