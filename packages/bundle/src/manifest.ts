@@ -15,8 +15,8 @@ const path = z.string().regex(/^(?!.*(^|\/)\.{0,2}(\/|$))[A-Za-z0-9_./-]+$/);
 const port = z.strictObject({
   name: z.string(),
   dtype,
-  shape: z.array(count),
-  /** Scale and zero point at which the network quantises this input first; null for floats. */
+  shape: z.array(count).readonly(),
+  /** Scale and zero point at which the network stores this port; null for floats. */
   scale: z.number().nullable(),
   zeroPoint: z.number().int().nullable(),
 });

@@ -29,7 +29,7 @@ const layer = (at: string): Field[] => [
 ];
 const size = (at: string): Field[] => [field(`${at}macs`, 'number', 'multiply–accumulates'), field(`${at}params`, 'number', 'weight elements, bias excluded')];
 const ports = (what: string): Field[] => [field(`${what}[].name`, 'string', 'ONNX name'), field(`${what}[].dtype`, 'string', '`f32`, `i64` …'), field(`${what}[].shape[]`, 'number', 'dimensions, batch first')];
-const quantisedPorts = (what: string): Field[] => [
+const quantizedPorts = (what: string): Field[] => [
   ...ports(what),
   field(`${what}[].scale`, 'number or null', 'step of the first quantisation; null for floats'),
   field(`${what}[].zeroPoint`, 'number or null', 'its zero point'),
@@ -78,7 +78,7 @@ export const CONTRACTS = {
     field('vectors', 'number', 'samples compared'),
     field('layers', 'number', 'kernel calls compared on each sample that the reference ran'),
     field('mismatches', 'number', 'tensors that differ in any bit'),
-    field('firstMismatch', 'object or null', '`vector`, `backend`, `layer` (call number; null for outputs), `node`, `index` (of the first byte)'),
+    field('firstMismatch', 'object or null', '`vector`, `backend`, `layer` (call number; null for outputs), `node`, `index` (of the first element)'),
     field('backends[]', 'string', '`reference`, `wasm`, `c`'),
     field('skipped[]', 'string', 'what could not be checked, and why'),
   ],
@@ -103,8 +103,8 @@ export const CONTRACTS = {
     field('model', 'object', '`name`, `sha256`, `opset`'),
     field('generator', 'object', '`name`, `version`'),
     field('targets[]', 'string', '`wasm`, `c`'),
-    ...quantisedPorts('inputs'),
-    ...quantisedPorts('outputs'),
+    ...quantizedPorts('inputs'),
+    ...quantizedPorts('outputs'),
     field('bytes', 'object', '`weights`, `code`, `arena`, `floatWeights`'),
     ...bits,
     field('cost.bops', 'number', 'Σ MACs · weight bits · activation bits'),

@@ -1,5 +1,5 @@
 /** docs/cli.md and docs/errors.md, made from the declarations. */
-import { CODES } from '@bitloom/diagnostics';
+import { BitloomError, CODES, type Code } from '@bitloom/diagnostics';
 import type { Command, Option } from 'commander';
 import { CONTRACTS, type Field } from './contracts.js';
 import { defineProgram, exitCodes } from './program.js';
@@ -76,10 +76,10 @@ export function cliMarkdown(): string {
 const FAMILIES: Readonly<Record<string, string>> = {
   1: 'usage and configuration', 2: 'model import', 3: 'data', 4: 'intermediate representation', 5: 'search', 6: 'code generation', 7: 'files, bundles, verification', 9: 'internal',
 };
-const exitOf = (code: string): string => (code === 'E501' ? '3' : code === 'E702' ? '4' : code.startsWith('E1') ? '2' : '1');
+const exitOf = (code: Code): string => String(new BitloomError({ code, message: '' }).exitCode);
 
 export function errorsMarkdown(): string {
-  const groups = groupBy(Object.entries(CODES), ([code]) => code[1]);
+  const groups = groupBy(Object.entries(CODES) as [Code, string][], ([code]) => code[1]);
   return [
     NOTE,
     '# Error codes',

@@ -84,7 +84,7 @@ export function verifyText(r: VerifyReport): string {
     ['vectors', String(r.vectors)],
     ['layers', String(r.layers)],
     ['mismatches', String(r.mismatches)],
-    m && ['first', `vector ${m.vector}, ${m.backend}, ${m.layer === null ? 'output' : `layer ${m.layer}`} ${m.node}, byte ${m.index}`],
+    m && ['first', `vector ${m.vector}, ${m.backend}, ${m.layer === null ? 'output' : `layer ${m.layer}`} ${m.node}, element ${m.index}`],
     ...r.skipped.map((s) => ['skipped', s] as const),
   ]);
 }

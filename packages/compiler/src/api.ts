@@ -5,7 +5,9 @@ import { type DataSource, batchSize, batches, openData, subset, syntheticSource 
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Phase, printGraph, valueOf } from '@bitloom/ir';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
-import { type BitChoice, type BudgetKind, type ParetoPoint, averageBits, choiceCost, parseBudget, parsePin, showCost, writeAssignment } from '@bitloom/search';
+import {
+  type BitChoice, type BudgetKind, type ParetoPoint, averageBits, choiceCost, inputBitsOf, parseBudget, parsePin, showCost, writeAssignment,
+} from '@bitloom/search';
 import { type Tensor, allocate, isFloat, readNpy, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
 import { quantizable } from '@bitloom/transforms';
 import { buildBundle } from './build.js';
@@ -14,7 +16,7 @@ import { type CompileConfig, type SearchConfig, compileConfigSchema, parseConfig
 import { type LoadedModel, inputSpecs, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
 import { type Hooks, compileToProgram } from './pipeline.js';
-import type { LayerReport } from './report.js';
+import type { LayerReport, PortReport } from './report.js';
 import { observe, search as runSearch, searchProblem } from './search.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
@@ -38,7 +40,7 @@ export interface CompileReport {
   readonly bytes: { readonly weights: number; readonly code: number; readonly arena: number };
   readonly bits: { readonly weights: number; readonly activations: number };
   readonly cost: { readonly bops: number };
-  readonly search: { readonly strategy: string; readonly objective: number | null; readonly lowerBound: number | null; readonly gap: number | null; readonly seconds: number };
+  readonly search: Pick<SearchReport, 'strategy' | 'objective' | 'lowerBound' | 'gap' | 'seconds'>;
   readonly layers: readonly LayerReport[];
   readonly budget: BudgetUse | null;
   /** `synthetic` when no data was given; null where nothing was calibrated. */
@@ -81,10 +83,13 @@ export async function compileToText(path: string, config: CompileConfig, stopAft
 async function checked(o: CompileOptions): Promise<unknown> {
   checkSearch(o);
   if (o.assignment === null) return null;
-  if (o.budget !== null || o.precision !== null || o.strategy !== null) fail('E103', 'an assignment fixes the bits', { found: '--assignment with --budget, --precision or --strategy', remedy: 'give one of them' });
-  const text = await readFile(o.assignment, 'utf8').catch((cause) => fail('E704', 'assignment cannot be read', { node: o.assignment!, found: (cause as NodeJS.ErrnoException).code }, cause));
+  if (o.budget !== null || o.precision !== null || o.strategy !== null) {
+    fail('E103', 'an assignment fixes the bits', { found: '--assignment with --budget, --precision or --strategy', remedy: 'give one of them' });
+  }
+  const text = await readFile(o.assignment, 'utf8').catch((cause: NodeJS.ErrnoException) =>
+    fail('E704', 'assignment cannot be read', { node: o.assignment!, found: cause.code }, cause));
   try {
-    return JSON.parse(text) ?? 'null';
+    return JSON.parse(text) ?? 'null'; // null would mean that none was given
   } catch (cause) {
     return fail('E502', 'the assignment is not JSON', { node: o.assignment, remedy: 'make one with bitloom search -o' }, cause);
   }
@@ -108,7 +113,8 @@ function budgetUse(g: Graph, o: SearchOptions, choice: BitChoice): BudgetUse | n
 /** Inputs for the recorded vectors: the first calibration samples, or random ones. */
 async function vectors(m: LoadedModel, o: CompileOptions, data: DataSource | null): Promise<TensorMap[]> {
   const specs = inputSpecs(m.graph);
-  const given = data !== null && data.kind !== 'synthetic' ? data : o.calib ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed) : null;
+  const real = data !== null && data.kind !== 'synthetic' ? data : null;
+  const given = real ?? (o.calib ? subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed) : null);
   const batch = batchSize(specs);
   const source = given ?? syntheticSource(specs, VECTORS * batch, o.seed);
   const found: TensorMap[] = [];
@@ -131,7 +137,7 @@ export interface SearchReport {
   readonly budget: BudgetUse | null;
   /** Averages over parameters and over MACs. */
   readonly bits: { readonly weights: number; readonly activations: number };
-  readonly layers: readonly { readonly name: string; readonly op: string; readonly weightBits: number; readonly activationBits: number; readonly macs: number; readonly params: number }[];
+  readonly layers: readonly Omit<LayerReport, 'kernel'>[];
   /** By ascending cost, in the unit of the budget. */
   readonly pareto: readonly ParetoPoint[];
   readonly warnings: readonly string[];
@@ -151,13 +157,14 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
   const s = searchProblem(model, o, observed, progress)!;
   const found = await runSearch(s);
   const { problem } = s;
-  const groupOf = new Map(problem.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
+  const inputBits = inputBitsOf(problem, found.choice);
   const average = averageBits(problem, found.choice);
   const report: SearchReport = {
-    strategy: found.strategy, objective: found.objective, lowerBound: found.lowerBound, gap: found.gap, seconds: (performance.now() - started) / 1000,
-    assignment: output, budget: budgetUse(model.graph, o, found.choice), bits: { weights: average.weightBits, activations: average.activationBits },
+    strategy: found.strategy, objective: found.objective, lowerBound: found.lowerBound, gap: found.gap,
+    seconds: (performance.now() - started) / 1000, assignment: output, budget: budgetUse(model.graph, o, found.choice),
+    bits: { weights: average.weightBits, activations: average.activationBits },
     layers: problem.layers.map((l) => ({
-      name: l.name, op: l.node.op, weightBits: found.choice.weights.get(l.name)!, activationBits: found.choice.activations.get(groupOf.get(l.input)!) ?? 32, macs: l.macs, params: l.params,
+      name: l.name, op: l.node.op, weightBits: found.choice.weights.get(l.name)!, activationBits: inputBits(l), macs: l.macs, params: l.params,
     })),
     pareto: found.pareto, warnings,
   };
@@ -175,11 +182,14 @@ export async function readInputs(folder: string, files: readonly string[]): Prom
   for (const text of files) {
     const named = inputs.find((p) => text.startsWith(`${p.name}=`));
     const file = named ? text.slice(named.name.length + 1) : text;
-    const bytes = await readFile(file).catch((cause) => fail('E704', 'input cannot be read', { node: file, found: (cause as NodeJS.ErrnoException).code }, cause));
+    const bytes = await readFile(file).catch((cause: NodeJS.ErrnoException) =>
+      fail('E704', 'input cannot be read', { node: file, found: cause.code }, cause));
     if (!named && bytes[0] === 0x50) for (const [name, t] of readNpz(bytes)) found.set(name, t);
     else {
-      const name = named?.name ?? (inputs.length === 1 ? inputs[0].name : fail('E302', 'the bundle has several inputs', { node: file, found: 'one array without a name', expected: inputs.map((p) => `${p.name}=FILE.npy`).join(', ') }));
-      found.set(name, readNpy(bytes, file));
+      const port = named ?? (inputs.length === 1 ? inputs[0] : fail('E302', 'the bundle has several inputs', {
+        node: file, found: 'one array without a name', expected: inputs.map((p) => `${p.name}=FILE.npy`).join(', '),
+      }));
+      found.set(port.name, readNpy(bytes, file));
     }
   }
   return found;
@@ -194,11 +204,17 @@ export async function runBundle(folder: string, inputs: TensorMap, target: 'wasm
   const bundle = await openBundle(folder);
   const { manifest } = bundle;
   const ports = manifest.inputs;
-  for (const name of inputs.keys()) if (!ports.some((p) => p.name === name)) fail('E302', 'the bundle has no such input', { node: name, expected: ports.map((p) => p.name).join(', ') });
-  const stacks = ports.map((p) => split(p, inputs.get(p.name) ?? fail('E302', 'an input is missing', { node: p.name, expected: `${p.dtype} [${p.shape.join(', ')}]` })));
+  for (const name of inputs.keys()) {
+    if (!ports.some((p) => p.name === name)) fail('E302', 'the bundle has no such input', { node: name, expected: ports.map((p) => p.name).join(', ') });
+  }
+  const missing = (p: PortReport): never => fail('E302', 'an input is missing', { node: p.name, expected: `${p.dtype} [${p.shape.join(', ')}]` });
+  const stacks = ports.map((p) => split(p, inputs.get(p.name) ?? missing(p)));
   const counts = new Set(stacks.map((s) => s.length));
-  if (counts.size > 1) fail('E302', 'inputs hold different numbers of samples', { found: ports.map((p, i) => `${p.name}: ${stacks[i].length}`).join(', ') });
-  const samples: TensorMap[] = Array.from({ length: stacks[0]?.length ?? 1 }, (_, i) => new Map(ports.map((p, k) => [p.name, stacks[k][i]])));
+  if (counts.size > 1) {
+    fail('E302', 'inputs hold different numbers of samples', { found: ports.map((p, i) => `${p.name}: ${stacks[i].length}`).join(', ') });
+  }
+  const count = stacks[0]?.length ?? 1;
+  const samples: TensorMap[] = Array.from({ length: count }, (_, i) => new Map(ports.map((p, k) => [p.name, stacks[k][i]])));
 
   const results: TensorMap[] = [];
   const chosen = target ?? (manifest.targets.wasm ? 'wasm' : 'c');
@@ -221,12 +237,11 @@ export async function runBundle(folder: string, inputs: TensorMap, target: 'wasm
   return new Map(manifest.outputs.map((p) => [p.name, join(results.map((r) => r.get(p.name)!))]));
 }
 
-type PortShape = { readonly name: string; readonly dtype: Tensor['dtype']; readonly shape: readonly number[] };
-
 /** The samples in a stack. Floats take any number; other types must be the model's. */
-function split(p: PortShape, t: Tensor): Tensor[] {
+function split(p: PortReport, t: Tensor): Tensor[] {
   const [lead, ...rest] = p.shape;
-  const fits = sameShape(t.shape, p.shape) || (p.shape.length > 0 && sameShape(t.shape.slice(1), rest) && t.shape[0] > 0 && t.shape[0] % lead === 0);
+  const stacked = p.shape.length > 0 && sameShape(t.shape.slice(1), rest) && t.shape[0] > 0 && t.shape[0] % lead === 0;
+  const fits = sameShape(t.shape, p.shape) || stacked;
   if (!fits || (t.dtype !== p.dtype && !isFloat(p.dtype))) {
     fail('E302', 'an array does not match the input', { node: p.name, found: `${t.dtype} [${t.shape.join(', ')}]`, expected: `${p.dtype} [${p.shape.join(', ')}]` });
   }
@@ -236,7 +251,8 @@ function split(p: PortShape, t: Tensor): Tensor[] {
     for (let i = 0; i < data.length; i++) data[i] = Number(t.data[i]);
   }
   const n = p.shape.reduce((a, d) => a * d, 1);
-  return n === 0 ? [tensor(p.dtype, p.shape, data)] : Array.from({ length: data.length / n }, (_, i) => tensor(p.dtype, p.shape, data.slice(i * n, (i + 1) * n)));
+  if (n === 0) return [tensor(p.dtype, p.shape, data)];
+  return Array.from({ length: data.length / n }, (_, i) => tensor(p.dtype, p.shape, data.slice(i * n, (i + 1) * n)));
 }
 
 /** Outputs of several runs along the leading dimension. */

@@ -1,27 +1,26 @@
 /** From a compiled network to the files of a bundle. */
-import { C_VARIANTS, emitC } from '@bitloom/backend-c';
-import { WASM_VARIANTS, emitWasm } from '@bitloom/backend-wasm';
+import { C_VARIANTS, cName, emitC } from '@bitloom/backend-c';
+import { addressOf, emitWasm, variantsFor } from '@bitloom/backend-wasm';
 import { type Files, type Manifest, SCHEMA_VERSION, fileTable, sealManifest, writeLoader } from '@bitloom/bundle';
 import { type Plan, makePlan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
+import type { ValueId } from '@bitloom/ir';
 import { type Program, type TensorMap, programToJson, runProgram } from '@bitloom/kernel-spec';
 import { type Tensor, tensor, writeNpz } from '@bitloom/tensor';
 import type { CompileOptions, TargetName } from './options.js';
 import type { Compiled } from './pipeline.js';
-import { type NetworkReport, inputQuantisation, kernelsOf, networkReport, outputKind, portOf } from './report.js';
+import { type NetworkReport, type PortReport, kernelsOf, networkReport, outputKind, portOf, portQuantization } from './report.js';
 import { VERSION } from './version.js';
 
 /** Plan of a program for a target. */
 export const planFor = (program: Program, target: TargetName): Plan =>
-  makePlan(program, { target, variants: target === 'c' ? C_VARIANTS : WASM_VARIANTS.filter((v) => target === 'wasm' || v.isa === 'scalar') });
+  makePlan(program, { target, variants: target === 'c' ? C_VARIANTS : variantsFor(target) });
 
 const C_FOLDER = 'c';
 const WEIGHTS = 'weights.bin';
 const PROGRAM = 'reference/program.json';
 const CONSTANTS = 'reference/constants.bin';
 const VECTORS = 'reference/vectors.npz';
-/** Recorded self-test samples. */
-const VECTOR_COUNT = 3;
 
 export interface Built {
   readonly files: Files;
@@ -54,7 +53,7 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
   if (other) fail('E103', 'a bundle holds one WebAssembly module', { found: o.target.join(', '), remedy: 'choose wasm or wasm-scalar' });
   const first = plans.get(o.target[0])!;
   const packed = plans.get(wasmTarget ?? 'c')!;
-  const vectors = samples.slice(0, VECTOR_COUNT).map((inputs) => ({ inputs, outputs: runProgram(program, inputs) }));
+  const vectors = samples.map((inputs) => ({ inputs, outputs: runProgram(program, inputs) }));
 
   const files = new Map<string, Uint8Array | string>();
   files.set(WEIGHTS, packed.weights.slice(0, packed.packedBytes));
@@ -67,10 +66,9 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
   if (wasmTarget) {
     const plan = plans.get(wasmTarget)!;
     const { wasm, layout } = await emitWasm(plan);
-    const address = (l: { region: string; offset: number }): number => (l.region === 'weights' ? layout.weightsBase : layout.arenaBase) + l.offset;
-    const port = (p: Plan['inputs'][number]): { name: string; dtype: Tensor['dtype']; shape: readonly number[]; address: number } => {
-      const b = program.buffers[p.buffer];
-      return { name: p.name, dtype: b.dtype, shape: b.shape, address: address(p.location) };
+    const port = (p: Plan['inputs'][number]): PortReport & { readonly address: number } => {
+      const { dtype, shape } = program.buffers[p.buffer];
+      return { name: p.name, dtype, shape, address: addressOf(layout, p.location) };
     };
     files.set('model.wasm', wasm);
     const spec = { weightsBase: layout.weightsBase, weightsBytes: plan.packedBytes, inputs: plan.inputs.map(port), outputs: plan.outputs.map(port) };
@@ -80,12 +78,12 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
       module: 'model.wasm', weights: WEIGHTS, features: wasmTarget === 'wasm' ? ['simd128'] : [], arenaBytes: plan.arenaBytes,
       weightsBase: layout.weightsBase, arenaBase: layout.arenaBase, codeBytes: wasm.length,
       inputs: spec.inputs.map((p) => p.address), outputs: spec.outputs.map((p) => p.address),
-      results: plan.calls.map((call) => call.results.map(address)),
+      results: plan.calls.map((call) => call.results.map((r) => addressOf(layout, r))),
     };
   }
   if (o.target.includes('c')) {
     const plan = plans.get('c')!;
-    const name = o.cName;
+    const name = cName(o.cName);
     const emitted = emitC(plan, { name, vectors });
     let bytes = 0;
     for (const [path, text] of emitted) {
@@ -98,18 +96,21 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
 
   const kernels = new Map(o.target.map((t) => [t, kernelsOf(plans.get(t)!)]));
   const network = networkReport(graph, kernels.get(o.target[0])!);
+  const described = (id: ValueId): Manifest['inputs'][number] => ({ ...portOf(graph, id), ...portQuantization(graph, id) });
+  const { strategy = c.choice ? 'assignment' : 'none', objective = null, lowerBound = null, gap = null } = c.search ?? {};
   const manifest = sealManifest({
     schemaVersion: SCHEMA_VERSION,
     generator: { name: 'bitloom', version: VERSION },
     model: { name: model.name, sha256: model.sha256, opset: model.opset },
-    inputs: graph.inputs.map((id) => ({ ...portOf(graph, id), ...inputQuantisation(graph, id) })),
-    outputs: graph.outputs.map((id) => ({ ...portOf(graph, id), ...inputQuantisation(graph, id) })),
+    inputs: graph.inputs.map(described),
+    outputs: graph.outputs.map(described),
     classifier: outputKind(graph),
     targets,
     reference: {
       program: PROGRAM, constants: CONSTANTS, weights: WEIGHTS, vectors: VECTORS,
       table: packed.constants.map((k) => ({
-        buffer: k.buffer, packing: k.packing, rows: k.shape?.rows ?? 0, k: k.shape?.k ?? 0, bits: k.shape?.bits ?? null, offset: k.location.offset, bytes: k.location.bytes,
+        buffer: k.buffer, packing: k.packing, rows: k.shape?.rows ?? 0, k: k.shape?.k ?? 0, bits: k.shape?.bits ?? null,
+        offset: k.location.offset, bytes: k.location.bytes,
       })),
     },
     layers: network.layers.map((l) => ({
@@ -119,8 +120,10 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     bits: network.bits,
     bytes: { weights: packed.packedBytes, code: codeBytes, arena: first.arenaBytes, floatWeights: network.floatWeightBytes },
     cost: { bops: network.bops },
-    search: { strategy: c.search?.strategy ?? (c.choice ? 'assignment' : 'none'), objective: c.search?.objective ?? null, lowerBound: c.search?.lowerBound ?? null, gap: c.search?.gap ?? null },
-    calibration: c.observed ? { data: c.observed.synthetic ? 'synthetic' : c.observed.data.fingerprint, samples: c.observed.data.size, method: o.calibration } : null,
+    search: { strategy, objective, lowerBound, gap },
+    calibration: c.observed && {
+      data: c.observed.synthetic ? 'synthetic' : c.observed.data.fingerprint, samples: c.observed.data.size, method: o.calibration,
+    },
     preprocessing: o.preprocessing,
     files: fileTable(files),
   });

@@ -1,12 +1,11 @@
 /** Runs what a bundle holds: its WebAssembly module, its C code, and the reference program. */
 import { C_VARIANTS, type CBinary, type CRun, NO_C_COMPILER, compileC, runC } from '@bitloom/backend-c';
-import { type OpenBundle, openBundle } from '@bitloom/bundle';
+import type { OpenBundle } from '@bitloom/bundle';
 import { PACKINGS, type Plan, makePlan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Program, type TensorMap, programFromJson } from '@bitloom/kernel-spec';
-import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, sameShape, tensor, reshape } from '@bitloom/tensor';
-
-export { openBundle };
+import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
+import type { PortReport } from './report.js';
 
 const asArray = (dtype: Tensor['dtype'], bytes: Uint8Array): TypedArray => new DTYPES[dtype].array(bytes.slice().buffer);
 
@@ -35,22 +34,25 @@ export async function referenceProgram(b: OpenBundle): Promise<Program> {
     return asArray(dtype, bytes);
   });
   const { inputs, outputs, targets } = b.manifest;
-  const shown = (ports: readonly PortShape[]): string => ports.map((p) => `${p.name}: ${p.dtype} [${p.shape.join(', ')}]`).join(', ');
+  const shown = (ports: readonly PortReport[]): string => ports.map((p) => `${p.name}: ${p.dtype} [${p.shape.join(', ')}]`).join(', ');
   for (const [ports, expected] of [[program.inputs, inputs], [program.outputs, outputs]] as const) {
     const found = shown(ports.map((p) => ({ ...program.buffers[p.buffer], name: p.name })));
-    if (found !== shown(expected)) fail('E701', 'the program has other inputs or outputs than the manifest', { node: r.program, found, expected: shown(expected) });
+    if (found !== shown(expected)) {
+      fail('E701', 'the program has other inputs or outputs than the manifest', { node: r.program, found, expected: shown(expected) });
+    }
   }
   const results = targets.wasm?.results;
   if (results && (results.length !== program.calls.length || results.some((a, i) => a.length !== program.calls[i].results.length))) {
-    fail('E701', 'the manifest gives addresses of another program', { node: r.program, found: `${results.length} calls`, expected: `${program.calls.length} calls` });
+    fail('E701', 'the manifest gives addresses of another program', {
+      node: r.program, found: `${results.length} calls`, expected: `${program.calls.length} calls`,
+    });
   }
   return program;
 }
 
-type PortShape = { readonly name: string; readonly dtype: Tensor['dtype']; readonly shape: readonly number[] };
-
 /** A batch of data as the bundle's inputs: for whole-input samples the leading 1 goes, see `sampleSpecs`. */
-export const asPorts = (b: OpenBundle, inputs: TensorMap): Map<string, Tensor> => new Map(b.manifest.inputs.map((p) => [p.name, reshape(inputs.get(p.name)!, p.shape)]));
+export const asPorts = (b: OpenBundle, inputs: TensorMap): Map<string, Tensor> =>
+  new Map(b.manifest.inputs.map((p) => [p.name, reshape(inputs.get(p.name)!, p.shape)]));
 
 export interface WasmRunner {
   /** Runs one sample; `onStep` sees each call's result bytes. */
@@ -64,7 +66,8 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null):
   let exports: { memory: WebAssembly.Memory; run(): void; step(i: number): void };
   try {
     exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>)).instance.exports as never;
-    if (!(exports.memory instanceof WebAssembly.Memory && exports.run instanceof Function && exports.step instanceof Function)) throw new Error('no memory, run or step');
+    const { memory, run, step } = exports;
+    if (!(memory instanceof WebAssembly.Memory && run instanceof Function && step instanceof Function)) throw new Error('no memory, run or step');
   } catch (cause) {
     fail('E701', 'the WebAssembly module does not load', { node: t.module, found: (cause as Error).message }, cause);
   }
@@ -79,7 +82,7 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null):
   const inside = (address: number, bytes: number): Uint8Array =>
     address + bytes <= memory.length ? memory.subarray(address, address + bytes) : fail('E701', 'the manifest names addresses outside the module\'s memory', { node: t.module });
   inside(t.weightsBase, weights.length).set(weights);
-  const size = (p: Omit<PortShape, 'name'>): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
+  const size = (p: Omit<PortReport, 'name'>): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
   return {
     run(inputs, onStep) {
       b.manifest.inputs.forEach((p, i) => inside(t.inputs[i], size(p)).set(bytesOf(inputs.get(p.name)!)));
@@ -93,6 +96,9 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null):
     },
   };
 }
+
+/** Samples handed to the C program at once. */
+export const C_BATCH = 128;
 
 export interface CRunner {
   run(samples: readonly TensorMap[], steps?: boolean): Promise<CRun[]>;
@@ -118,7 +124,7 @@ export async function cRunner(b: OpenBundle, program: Program): Promise<CRunner 
 export async function recordedVectors(b: OpenBundle): Promise<{ inputs: TensorMap; outputs: TensorMap }[]> {
   const arrays = readNpz(await b.read(b.manifest.reference.vectors));
   const count = arrays.size === 0 ? 0 : [...arrays.values()][0].shape[0];
-  const sample = (prefix: string, ports: readonly PortShape[], i: number): TensorMap =>
+  const sample = (prefix: string, ports: readonly PortReport[], i: number): TensorMap =>
     new Map(ports.map((p) => {
       const all = arrays.get(`${prefix}/${p.name}`);
       if (all?.dtype !== p.dtype || !sameShape(all.shape, [count, ...p.shape])) fail('E701', 'recorded vectors do not fit the manifest', { node: p.name });

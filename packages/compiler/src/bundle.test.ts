@@ -14,7 +14,8 @@ import { createBuilder } from '@bitloom/ops';
 import { Rng, readNpz, tensorOf, toNumbers, writeNpz } from '@bitloom/tensor';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { random, tinyData, tinyNet, workplace } from './networks.test.util.js';
-import { type VerifyReport, compile, recordedVectors, referenceProgram, runBundle, verifyBundle } from './index.js';
+import { recordedVectors, referenceProgram } from './bundle-run.js';
+import { type VerifyReport, compile, runBundle, verifyBundle } from './index.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped in part: ${NO_C_COMPILER}`);
@@ -80,6 +81,13 @@ describe('a compiled bundle', () => {
     expect(manifest.layers.map((l) => [l.weightBits, l.activationBits])).toEqual([[8, 8], [4, 8], [4, 8], [4, 8], [8, 8]]);
     expect(manifest.layers.map((l) => Object.keys(l.kernel))).toEqual(Array(5).fill(['wasm', 'c']));
     expect(manifest.cost.bops).toBe(manifest.layers.reduce((s, l) => s + l.macs * l.weightBits * l.activationBits, 0));
+  });
+
+  it('names its C files as the generated code does, whatever name was asked for', async () => {
+    const folder = temp.path('named');
+    await compile(MODEL, { precision: 'f32', target: ['c'], cName: '_float_', output: folder });
+    const { targets, files } = (await openBundle(folder)).manifest;
+    expect(targets.c).toMatchObject({ name: 'float_', codeBytes: files['c/float_.c'].bytes + files['c/float_.h'].bytes });
   });
 
   it('runs under plain Node from its folder alone, with the recorded outputs', async () => {

@@ -37,7 +37,8 @@ export function parseConfig<S extends z.ZodType>(schema: S, input: unknown, code
  * @throws E102
  */
 export async function readConfig(file: string): Promise<CompileConfig> {
-  const text = await readFile(file, 'utf8').catch((cause) => fail('E102', 'configuration file cannot be read', { node: file, found: (cause as NodeJS.ErrnoException).code }, cause));
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) =>
+    fail('E102', 'configuration file cannot be read', { node: file, found: cause.code }, cause));
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -6,7 +6,8 @@ import { createBuilder, evaluateGraph } from '@bitloom/ops';
 import { Rng, type Tensor, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addLinear, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
-import { type EvalOptions, type EvalReport, compile, evaluate, referenceProgram } from './index.js';
+import { referenceProgram } from './bundle-run.js';
+import { type EvalOptions, type EvalReport, compile, evaluate } from './index.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped in part: ${NO_C_COMPILER}`);

@@ -1,13 +1,13 @@
 /** Accuracy of a float model (on onnxruntime) or of a bundle (what it ships). */
 import { stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
-import type { Progress } from '@bitloom/calibrate';
-import { graphBatches } from '@bitloom/calibrate';
-import { type Preprocessing, batchSize, batches, openData, preprocessingSchema, subset, sampleSpecs } from '@bitloom/data';
+import { openBundle } from '@bitloom/bundle';
+import { type Progress, graphBatches } from '@bitloom/calibrate';
+import { type Preprocessing, batchSize, batches, openData, sampleSpecs, subset } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
 import type { Tensor } from '@bitloom/tensor';
-import { asPorts, cRunner, openBundle, referenceProgram, wasmRunner } from './bundle-run.js';
+import { C_BATCH, asPorts, cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
 import { inputSpecs, loadModel, statisticsGraph } from './model.js';
 import { outputKind } from './report.js';
 
@@ -59,7 +59,8 @@ class Score {
   }
 
   report(): EvalReport {
-    return this.labelled ? { samples: this.samples, top1: (100 * this.right) / this.samples, loss: this.loss / this.samples } : { samples: this.samples, top1: null, loss: null };
+    const { samples, right, loss } = this;
+    return this.labelled ? { samples, top1: (100 * right) / samples, loss: loss / samples } : { samples, top1: null, loss: null };
   }
 }
 
@@ -88,13 +89,10 @@ async function evaluateModel(path: string, o: EvalOptions, progress: Progress): 
   return score.report();
 }
 
-/** Samples handed to the C program at once. */
-const C_BATCH = 128;
-
 async function evaluateBundle(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
   const bundle = await openBundle(path);
   const m = bundle.manifest;
-  const all = await openData(o.data, sampleSpecs(m.inputs), { ...preprocessingSchema.parse(m.preprocessing), ...o.preprocessing });
+  const all = await openData(o.data, sampleSpecs(m.inputs), { ...m.preprocessing, ...o.preprocessing });
   const source = o.samples === null ? all : subset(all, o.samples, o.seed);
   const size = batchSize(m.inputs);
   const name = m.outputs[0].name;

@@ -3,17 +3,11 @@ import { stat } from 'node:fs/promises';
 import { type Manifest, openBundle } from '@bitloom/bundle';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Node, isConst, typeOf } from '@bitloom/ir';
-import { type DType, elementCount } from '@bitloom/tensor';
+import { elementCount } from '@bitloom/tensor';
 import { layersOf } from '@bitloom/transforms';
 import { referenceProgram } from './bundle-run.js';
 import { loadModel, parameterCount } from './model.js';
-import { portOf } from './report.js';
-
-export interface PortReport {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-}
+import { type PortReport, portOf } from './report.js';
 
 export interface ModelReport {
   readonly kind: 'model';
@@ -80,7 +74,8 @@ async function inspectModel(path: string, define: Readonly<Record<string, number
     macs: g.nodes.reduce((s, n) => s + macsOf(g, n), 0),
     ops: Object.fromEntries([...counts].sort(([a, i], [b, k]) => k - i || (a < b ? -1 : 1))),
     layers: layersOf(g).map((l) => ({
-      name: l.name, op: l.node.op, input: typeOf(g, l.input).shape, weights: typeOf(g, l.weight).shape, output: typeOf(g, l.output).shape, params: l.params, macs: l.macs,
+      name: l.name, op: l.node.op, params: l.params, macs: l.macs,
+      input: typeOf(g, l.input).shape, weights: typeOf(g, l.weight).shape, output: typeOf(g, l.output).shape,
     })),
   };
 }

@@ -6,7 +6,7 @@ import type { Graph, GraphBuilder, ValueId } from '@bitloom/ir';
 import { exportOnnx } from '@bitloom/onnx';
 import { createBuilder } from '@bitloom/ops';
 import { Rng, type Tensor, tensor, tensorOf, writeNpz } from '@bitloom/tensor';
-import { type CompileOptions, compileOptionsSchema } from './index.js';
+import { type CompileOptions, compileOptionsSchema } from './options.js';
 
 export const random = (rng: Rng, shape: readonly number[], scale = 1): Tensor =>
   tensor('f32', shape, Float32Array.from({ length: shape.reduce((a, d) => a * d, 1) }, () => Math.fround(scale * rng.normal())));

@@ -1,5 +1,5 @@
 /** What can be asked for, with defaults: the command line, configuration files and the programmatic API share it. */
-import { RANGE_METHODS } from '@bitloom/calibrate';
+import { DEFAULT_CALIBRATION, RANGE_METHODS } from '@bitloom/calibrate';
 import { preprocessingSchema } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { type Bits, isBits } from '@bitloom/numerics';
@@ -24,10 +24,10 @@ export const searchOptionsSchema = z.strictObject({
   activations: z.array(bits).nonempty().nullable().default(null),
   pin: z.array(z.string()).default([]),
   freeEnds: z.boolean().default(false),
-  calibration: z.enum(RANGE_METHODS as [string, ...string[]]).transform((m) => m as (typeof RANGE_METHODS)[number]).default('mse'),
-  percentile: z.number().min(50).max(100).default(99.99),
-  symmetric: z.boolean().default(false),
-  biasCorrection: z.boolean().default(true),
+  calibration: z.enum(RANGE_METHODS as [string, ...string[]]).transform((m) => m as (typeof RANGE_METHODS)[number]).default(DEFAULT_CALIBRATION.method),
+  percentile: z.number().min(50).max(100).default(DEFAULT_CALIBRATION.percentile),
+  symmetric: z.boolean().default(DEFAULT_CALIBRATION.symmetric),
+  biasCorrection: z.boolean().default(DEFAULT_CALIBRATION.biasCorrection),
   seed: z.number().int().default(0),
 });
 

@@ -8,7 +8,8 @@ import { Rng } from '@bitloom/tensor';
 import { quantizable } from '@bitloom/transforms';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addConv, options, random, workplace } from './networks.test.util.js';
-import { compileToProgram, loadModel } from './index.js';
+import { loadModel } from './model.js';
+import { compileToProgram } from './pipeline.js';
 
 const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8];
 const PAIRS = WIDTHS.flatMap((w) => WIDTHS.map((a) => ({ w, a })));

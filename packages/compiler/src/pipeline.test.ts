@@ -10,7 +10,9 @@ import onnxProto from 'onnx-proto';
 import { writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { addConv, addLinear, options, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
-import { compile, compileToProgram, compileToText, inspect, loadModel, search, statisticsGraph } from './index.js';
+import { compile, compileToText, inspect, search } from './index.js';
+import { loadModel, statisticsGraph } from './model.js';
+import { compileToProgram } from './pipeline.js';
 
 const temp = workplace();
 afterAll(temp.dispose);

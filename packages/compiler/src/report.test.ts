@@ -3,7 +3,7 @@ import { createBuilder } from '@bitloom/ops';
 import { Rng } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { random } from './networks.test.util.js';
-import { planFor } from './index.js';
+import { planFor } from './build.js';
 import { kernelsOf, networkReport, outputKind } from './report.js';
 
 const attrs = { strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1], activation: null };

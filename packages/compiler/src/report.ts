@@ -1,7 +1,8 @@
-/** What a compilation reports: the `--json` contract of `bitloom compile`. */
+/** What reports say of a network. */
 import type { Plan } from '@bitloom/codegen';
-import { type Graph, producers, typeOf, valueOf } from '@bitloom/ir';
+import { type Graph, type ValueId, producers, valueOf } from '@bitloom/ir';
 import { classifierLogits } from '@bitloom/search';
+import type { DType } from '@bitloom/tensor';
 import { type Layer, layerBits, layersOf } from '@bitloom/transforms';
 
 export interface LayerReport {
@@ -36,9 +37,13 @@ export function networkReport(g: Graph, kernels: ReadonlyMap<string, string>): N
   const macs = sum((l) => l.macs);
   return {
     layers: layers.map((l, i) => ({
-      name: l.name, op: l.node.op, weightBits: bits[i].weights, activationBits: bits[i].activations, kernel: kernels.get(l.name) ?? 'nest', macs: l.macs, params: l.params,
+      name: l.name, op: l.node.op, weightBits: bits[i].weights, activationBits: bits[i].activations,
+      kernel: kernels.get(l.name) ?? 'nest', macs: l.macs, params: l.params,
     })),
-    bits: { weights: params ? sum((l, i) => l.params * bits[i].weights) / params : 32, activations: macs ? sum((l, i) => l.macs * bits[i].activations) / macs : 32 },
+    bits: {
+      weights: params ? sum((l, i) => l.params * bits[i].weights) / params : 32,
+      activations: macs ? sum((l, i) => l.macs * bits[i].activations) / macs : 32,
+    },
     bops: sum((l, i) => l.macs * bits[i].weights * bits[i].activations),
     floatWeightBytes: params * 4,
   };
@@ -53,12 +58,20 @@ export function outputKind(g: Graph): 'logits' | 'probabilities' | null {
   return last?.op === 'log_softmax' || classifierLogits(g) !== null ? 'logits' : null;
 }
 
-/** First quantisation of a graph input: its own parameters, if it is stored as codes. */
-export function inputQuantisation(g: Graph, id: string): { scale: number | null; zeroPoint: number | null } {
+/** Scale and zero point of a port whose values the network stores as codes; outputs are always floats. */
+export function portQuantization(g: Graph, id: ValueId): { scale: number | null; zeroPoint: number | null } {
   const p = valueOf(g, id).precision;
   return p.state === 'calibrated' ? { scale: p.params.scale[0], zeroPoint: p.params.zeroPoint[0] } : { scale: null, zeroPoint: null };
 }
 
-export const portOf = (g: Graph, id: string): { name: string; dtype: ReturnType<typeof typeOf>['dtype']; shape: number[] } => ({
-  name: valueOf(g, id).name, dtype: typeOf(g, id).dtype, shape: [...typeOf(g, id).shape],
-});
+/** An input or output of a network. */
+export interface PortReport {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+export function portOf(g: Graph, id: ValueId): PortReport {
+  const { name, type } = valueOf(g, id);
+  return { name, dtype: type.dtype, shape: type.shape };
+}

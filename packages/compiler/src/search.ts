@@ -1,5 +1,5 @@
 /** Choosing bits: data, histograms, strategy. */
-import { type CalibrationOptions, type Histogram, type Progress, collectHistograms, observedValues } from '@bitloom/calibrate';
+import { type CalibrationOptions, DEFAULT_CALIBRATION, type Histogram, type Progress, collectHistograms, observedValues } from '@bitloom/calibrate';
 import { type DataSource, openData, remembered, subset, syntheticSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import type { Graph, ValueId } from '@bitloom/ir';
@@ -26,7 +26,7 @@ const SYNTHETIC_SAMPLES = 64;
 const REMEMBERED_BYTES = 2 ** 29;
 
 export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
-  method: o.calibration, percentile: o.percentile, symmetric: o.symmetric, weights: 'mse', biasCorrection: o.biasCorrection,
+  method: o.calibration, percentile: o.percentile, symmetric: o.symmetric, weights: DEFAULT_CALIBRATION.weights, biasCorrection: o.biasCorrection,
 });
 
 /** Runs the calibration data (or random inputs) through the float network. */
@@ -41,7 +41,9 @@ export async function observe(m: LoadedModel, o: SearchOptions, progress: Progre
 }
 
 /** The problem of a model under the options; null for `--precision f32`. */
-export function searchProblem(m: LoadedModel, o: SearchOptions, seen: Observed, progress: Progress): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
+export function searchProblem(
+  m: LoadedModel, o: SearchOptions, seen: Observed, progress: Progress,
+): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
   const precision = o.precision === null ? null : parsePrecision(o.precision);
   if (precision === 'f32') return null;
   if (precision && o.budget) fail('E103', '--precision and --budget exclude each other', { remedy: 'give one of them' });

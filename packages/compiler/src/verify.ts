@@ -1,10 +1,11 @@
 /** WASM = C = reference, layer by layer, bit for bit. */
 import { setImmediate } from 'node:timers/promises';
-import { type DataSource, batchSize, batches, openData, preprocessingSchema, sampleSpecs } from '@bitloom/data';
+import { openBundle } from '@bitloom/bundle';
 import type { Progress } from '@bitloom/calibrate';
+import { batchSize, batches, openData, sampleSpecs } from '@bitloom/data';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
-import { DTYPES, type DType, bytesOf } from '@bitloom/tensor';
-import { asPorts, cRunner, openBundle, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
+import { DTYPES, type DType, type TypedArray, bytesOf } from '@bitloom/tensor';
+import { C_BATCH, asPorts, cRunner, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
 
 export interface Mismatch {
   readonly vector: number;
@@ -42,16 +43,13 @@ function firstDifference(a: Uint8Array, b: Uint8Array, dtype: DType): number {
   return x.length === y.length ? x.findIndex((v: number | bigint, i: number) => !Object.is(v, y[i])) : Math.min(x.length, y.length);
 }
 
-/** Samples per run of the C program. */
-const C_BATCH = 128;
-
 /** @throws E701 for a damaged bundle */
 export async function verifyBundle(folder: string, o: VerifyOptions, progress: Progress = () => {}): Promise<VerifyReport> {
   const bundle = await openBundle(folder);
   const program = await referenceProgram(bundle);
   const skipped: string[] = [];
   const wasm = bundle.manifest.targets.wasm ? await wasmRunner(bundle, program) : null;
-  const c = bundle.manifest.targets.c ? await cRunner(bundle, program) : 'the bundle holds no C';
+  const c = await cRunner(bundle, program);
   if (!wasm) skipped.push('wasm: the bundle holds no WebAssembly');
   if (typeof c === 'string') skipped.push(`c: ${c}`);
 
@@ -73,7 +71,9 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
     samples.forEach((inputs, k) => {
       const vector = vectors++;
       const steps: Uint8Array[][] = [];
-      const reference = layerwise ? runProgram(program, inputs, (_, __, results) => void steps.push(results.map((r) => new Uint8Array(r.buffer, r.byteOffset, r.byteLength).slice()))) : null;
+      const keep = (_: number, __: unknown, results: readonly TypedArray[]): void =>
+        void steps.push(results.map((r) => new Uint8Array(r.buffer, r.byteOffset, r.byteLength).slice()));
+      const reference = layerwise ? runProgram(program, inputs, keep) : null;
       const compareStep = (backend: string, call: number, results: readonly Uint8Array[]): void => {
         results.forEach((r, i) => {
           const index = firstDifference(steps[call][i], r, program.buffers[program.calls[call].results[i]].dtype);
@@ -94,7 +94,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
       const recorded = await recordedVectors(bundle);
       await check(recorded.map((v) => v.inputs), true, recorded.map((v) => v.outputs));
     } else {
-      const source: DataSource = await openData(o.data, sampleSpecs(bundle.manifest.inputs), preprocessingSchema.parse(bundle.manifest.preprocessing));
+      const source = await openData(o.data, sampleSpecs(bundle.manifest.inputs), bundle.manifest.preprocessing);
       const total = Math.min(source.size, o.limit ?? Infinity);
       const size = batchSize(bundle.manifest.inputs);
       // Where there is only one backend, the reference alone can tell whether it is right.
@@ -118,5 +118,6 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
   } finally {
     if (typeof c !== 'string') await c.dispose();
   }
-  return { vectors, layers: program.calls.length, mismatches, firstMismatch, backends: ['reference', ...(wasm ? ['wasm'] : []), ...(typeof c === 'string' ? [] : ['c'])], skipped };
+  const backends = ['reference', ...(wasm ? ['wasm'] : []), ...(typeof c === 'string' ? [] : ['c'])];
+  return { vectors, layers: program.calls.length, mismatches, firstMismatch, backends, skipped };
 }

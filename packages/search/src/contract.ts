@@ -70,17 +70,23 @@ export function toAssignment(p: Pick<SearchProblem, 'layers' | 'groups'>, choice
   return a;
 }
 
-/** Averages: weight bits over parameters, input activation bits over MACs. */
-export function averageBits(p: Pick<SearchProblem, 'layers' | 'groups'>, choice: BitChoice): { weightBits: number; activationBits: number } {
+/** Bits of a layer's input under a choice; 32 where it stays float. */
+export function inputBitsOf(p: Pick<SearchProblem, 'groups'>, choice: BitChoice): (l: Layer) => number {
   const groupOf = new Map(p.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
+  return (l) => choice.activations.get(groupOf.get(l.input)!) ?? 32;
+}
+
+/** Averages: weight bits over parameters, input activation bits over MACs; 32 without any. */
+export function averageBits(p: Pick<SearchProblem, 'layers' | 'groups'>, choice: BitChoice): { weightBits: number; activationBits: number } {
+  const inputBits = inputBitsOf(p, choice);
   let [params, macs, w, a] = [0, 0, 0, 0];
   for (const l of p.layers) {
     params += l.params;
     macs += l.macs;
     w += l.params * choice.weights.get(l.name)!;
-    a += l.macs * (choice.activations.get(groupOf.get(l.input)!) ?? 32);
+    a += l.macs * inputBits(l);
   }
-  return { weightBits: w / params, activationBits: a / macs };
+  return { weightBits: params ? w / params : 32, activationBits: macs ? a / macs : 32 };
 }
 
 /** `conv1=w4a8`, `conv1=w4`, `conv1=a8`. @throws E502 */
@@ -103,8 +109,8 @@ export function mergePins(layers: readonly Layer[], pins: readonly (readonly [st
   const merged = new Map(base);
   for (const [name, pin] of pins) {
     if (!names.has(name)) fail('E502', 'pin names no quantisable layer', { node: name, expected: [...names].join(', ') });
-    merged.set(name, { weights: pin.weights ?? merged.get(name)?.weights ?? null,
-      activations: pin.activations ?? merged.get(name)?.activations ?? null });
+    const known = merged.get(name);
+    merged.set(name, { weights: pin.weights ?? known?.weights ?? null, activations: pin.activations ?? known?.activations ?? null });
   }
   return merged;
 }

@@ -1,8 +1,9 @@
 /** What an assignment costs, and budgets over it. */
 import { fail } from '@bitloom/diagnostics';
+import { type Graph, typeOf } from '@bitloom/ir';
 import { planeRowBytes } from '@bitloom/numerics';
 import type { Layer } from '@bitloom/transforms';
-import { typeOf, type Graph } from '@bitloom/ir';
+import { type BitChoice, type SearchProblem, inputBitsOf } from './contract.js';
 
 export type BudgetKind = 'size' | 'bops' | 'bits';
 
@@ -29,6 +30,12 @@ export function layerCost(g: Graph, kind: BudgetKind, l: Layer, weightBits: numb
   return kind === 'bits' ? l.params * weightBits : l.macs * weightBits * activationBits;
 }
 
+/** Cost of a choice under the problem's budget kind. */
+export function choiceCost(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups' | 'budget'>, c: BitChoice): number {
+  const inputBits = inputBitsOf(p, c);
+  return p.layers.reduce((s, l) => s + layerCost(p.graph, p.budget!.kind, l, c.weights.get(l.name)!, inputBits(l)), 0);
+}
+
 const UNITS: Readonly<Record<string, number>> = { '': 1, b: 1, k: 1e3, kb: 1e3, kib: 1024, m: 1e6, mb: 1e6, mib: 1024 ** 2, g: 1e9, t: 1e12 };
 
 /**
@@ -38,7 +45,9 @@ const UNITS: Readonly<Record<string, number>> = { '': 1, b: 1, k: 1e3, kb: 1e3, 
  */
 export function parseBudget(text: string, g: Graph, layers: readonly Layer[]): Budget {
   const m = /^(size|bops|bits)=([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)(%)?([a-z0-9]*)$/i.exec(text.trim());
-  const refuse = (): never => fail('E101', 'budget does not parse', { found: text, expected: 'size=40kB, size=12.5%, bops=2G, bops=25%, bits=4', remedy: 'see bitloom search --help' });
+  const refuse = (): never => fail('E101', 'budget does not parse', {
+    found: text, expected: 'size=40kB, size=12.5%, bops=2G, bops=25%, bits=4', remedy: 'see bitloom search --help',
+  });
   if (!m) refuse();
   const kind = m![1].toLowerCase() as BudgetKind;
   const value = Number(m![2]);

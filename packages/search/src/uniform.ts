@@ -1,9 +1,8 @@
 import { fail } from '@bitloom/diagnostics';
 import type { Bits } from '@bitloom/numerics';
-import type { Layer } from '@bitloom/transforms';
 import { z } from 'zod';
 import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, weightChoices } from './contract.js';
-import { layerCost, showCost } from './cost.js';
+import { choiceCost, showCost } from './cost.js';
 
 /** The same bits everywhere but for pins. With a budget: the widest weights, then activations, that fit. */
 export const uniform: SearchStrategy<object> = {
@@ -37,11 +36,4 @@ function uniformChoice(p: SearchProblem, w: Bits, a: Bits): BitChoice {
     weights: new Map(p.layers.map((l) => [l.name, nearest(weightChoices(p, l), w)])),
     activations: new Map(p.groups.map((g) => [g.id, nearest(ties.get(g.tie)!, a)])),
   };
-}
-
-/** Cost of a choice under the problem's budget kind. */
-export function choiceCost(p: Pick<SearchProblem, 'graph' | 'layers' | 'groups' | 'budget'>, c: BitChoice): number {
-  const groupOf = new Map(p.groups.flatMap((a) => a.values.map((v) => [v, a.id] as const)));
-  const activationBits = (l: Layer): number => c.activations.get(groupOf.get(l.input)!) ?? 32;
-  return p.layers.reduce((s, l) => s + layerCost(p.graph, p.budget!.kind, l, c.weights.get(l.name)!, activationBits(l)), 0);
 }
