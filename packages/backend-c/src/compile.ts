@@ -1,5 +1,6 @@
 /** Builds emitted C with the machine's compiler and runs it through its self-test's stream mode; for tests and verification. */
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -54,6 +55,10 @@ export interface CBinary {
   dispose(): Promise<void>;
 }
 
+/** Folders in use: an interrupted process leaves without disposing of them. */
+const folders = new Set<string>();
+process.on('exit', () => folders.forEach((dir) => rmSync(dir, { recursive: true, force: true })));
+
 /**
  * Compiles emitted files (all `.c` of the map) in a temporary folder.
  * @returns null when there is no compiler, see {@link NO_C_COMPILER}
@@ -63,7 +68,11 @@ export async function compileC(files: ReadonlyMap<string, string>, options: { re
   const cc = options.cc ?? (await findCompiler());
   if (!cc) return null;
   const dir = await mkdtemp(join(tmpdir(), 'bitloom-c-'));
-  const dispose = (): Promise<void> => rm(dir, { recursive: true, force: true });
+  folders.add(dir);
+  const dispose = async (): Promise<void> => {
+    await rm(dir, { recursive: true, force: true });
+    folders.delete(dir);
+  };
   try {
     for (const [name, text] of files) await writeFile(join(dir, name), text);
     const sources = [...files.keys()].filter((f) => f.endsWith('.c')).map((f) => join(dir, f));
