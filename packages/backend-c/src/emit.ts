@@ -142,7 +142,7 @@ function headerCode(plan: Plan, name: string, parameters: string, inputs: readon
       shape: p.def.shape.join(', ') || '1',
       inArena: p.location.region === 'arena',
       offset: p.location.offset,
-      quantised: q !== null,
+      quantized: q !== null,
       scale: q ? floatLiteral(q.scale[0], 'f32') : '',
       zeroPoint: q ? q.zeroPoint[0] : 0,
     };

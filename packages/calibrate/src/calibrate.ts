@@ -8,13 +8,10 @@ import { tensor } from '@bitloom/tensor';
 import { layersOf, quantizable } from '@bitloom/transforms';
 import { type Histogram, mergeHistograms } from './histogram.js';
 import { type Progress, batchOf, firstSamples, graphBatches } from './observe.js';
-import { type RangeMethod, activationParams, weightParams } from './ranges.js';
+import { type ActivationOptions, activationParams, weightParams } from './ranges.js';
 
-export interface CalibrationOptions {
-  /** Ranges of activations. */
-  readonly method: RangeMethod;
-  readonly percentile: number;
-  readonly symmetric: boolean;
+/** Ranges of activations, and what else is calibrated. */
+export interface CalibrationOptions extends ActivationOptions {
   /** Ranges of weights. */
   readonly weights: 'minmax' | 'mse';
   readonly biasCorrection: boolean;

@@ -31,7 +31,7 @@ export function accumulate(h: Histogram, data: ArrayLike<number>): void {
 }
 
 /** Centre of bin i. */
-export const binCentre = (h: Histogram, i: number): number => h.min + ((i + 0.5) * (h.max - h.min)) / BINS;
+export const binCenter = (h: Histogram, i: number): number => h.min + ((i + 0.5) * (h.max - h.min)) / BINS;
 
 /** Histogram of the union of several (values that share parameters); a bin's elements count at its centre. */
 export function mergeHistograms(parts: readonly Histogram[]): Histogram {
@@ -39,6 +39,6 @@ export function mergeHistograms(parts: readonly Histogram[]): Histogram {
   const [min, max] = [Math.min(...parts.map((p) => p.min)), Math.max(...parts.map((p) => p.max))];
   const counts = new Float64Array(BINS);
   const k = max > min ? BINS / (max - min) : 0;
-  for (const p of parts) p.counts.forEach((n, i) => (counts[Math.min(BINS - 1, Math.floor((binCentre(p, i) - min) * k))] += n));
+  for (const p of parts) p.counts.forEach((n, i) => (counts[Math.min(BINS - 1, Math.floor((binCenter(p, i) - min) * k))] += n));
   return { min, max, counts };
 }

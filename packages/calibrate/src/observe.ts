@@ -23,7 +23,7 @@ export async function* graphBatches(g: Graph, source: DataSource): AsyncGenerato
   const padded = Math.ceil(source.size / size) * size;
   const indices = Array.from({ length: padded }, (_, i) => i % source.size);
   let left = source.size;
-  for await (const b of batches(source, size, { indices })) {
+  for await (const b of batches(source, size, indices)) {
     const inputs = new Map(g.inputs.map((id) => {
       const { name, type } = valueOf(g, id);
       return [id, reshape(b.inputs.get(name) ?? fail('E302', 'the data has no such input', { node: name }), type.shape)];
@@ -43,7 +43,9 @@ export function firstSamples(t: Tensor, batch: number, count: number): Float32Ar
  * Histograms of values over a data set: one pass for the ranges, one for the counts, so that memory is {@link BINS} counts a
  * value however large the set.
  */
-export async function collectHistograms(g: Graph, values: readonly ValueId[], source: DataSource, progress: Progress = () => {}): Promise<Map<ValueId, Histogram>> {
+export async function collectHistograms(
+  g: Graph, values: readonly ValueId[], source: DataSource, progress: Progress = () => {},
+): Promise<Map<ValueId, Histogram>> {
   const inputs = new Set(g.inputs);
   const session = await compileGraph(g, values.filter((v) => !inputs.has(v)));
   const ranges = new Map(values.map((v) => [v, { min: Infinity, max: -Infinity }]));

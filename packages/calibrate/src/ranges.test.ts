@@ -1,7 +1,7 @@
 import { type Bits, type QuantParams, type QuantScheme, codeRange, fakeQuantize, quantizeValue } from '@bitloom/numerics';
 import { Rng, tensor } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { BINS, type Histogram, RANGE_METHODS, type RangeMethod, accumulate, activationParams, binCentre, extend, mergeHistograms,
+import { BINS, type Histogram, RANGE_METHODS, type RangeMethod, accumulate, activationParams, binCenter, extend, mergeHistograms,
   paramsForRange, weightParams } from './index.js';
 
 const BITS: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -27,7 +27,7 @@ function squaredError(h: Histogram, p: QuantParams): number {
   const [s, z, top] = [p.scale[0], p.zeroPoint[0], codeRange(p.scheme).hi];
   let sum = 0;
   for (let i = 0; i < BINS; i++) {
-    const x = binCentre(h, i);
+    const x = binCenter(h, i);
     sum += h.counts[i] * (s * Math.min(top - z, Math.max(-z, Math.round(x / s))) - x) ** 2;
   }
   return sum;

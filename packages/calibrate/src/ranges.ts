@@ -1,7 +1,7 @@
 /** From what was seen to scale and zero point. */
 import { type QuantParams, type QuantScheme, clampTo, codeRange, rne } from '@bitloom/numerics';
 import type { Tensor } from '@bitloom/tensor';
-import { type Histogram, BINS, binCentre } from './histogram.js';
+import { type Histogram, BINS, binCenter } from './histogram.js';
 
 export type RangeMethod = 'minmax' | 'percentile' | 'mse' | 'entropy';
 export const RANGE_METHODS: readonly RangeMethod[] = ['minmax', 'percentile', 'mse', 'entropy'];
@@ -29,14 +29,14 @@ export function paramsForRange(lo: number, hi: number, scheme: QuantScheme, symm
 }
 
 /** Σ counts·(Q(x) − x)² over bin centres. */
-function quantisationError(h: Histogram, p: QuantParams): number {
+function quantizationError(h: Histogram, p: QuantParams): number {
   const s = p.scale[0];
   const lo = -p.zeroPoint[0];
   const hi = lo + codeRange(p.scheme).hi;
   let sum = 0;
   for (let i = 0; i < BINS; i++) {
     if (h.counts[i] === 0) continue;
-    const x = binCentre(h, i);
+    const x = binCenter(h, i);
     // quantizeValue without the zero point: hundreds of ranges are tried.
     const d = s * rne(clampTo(Math.fround(x / s), lo, hi)) - x;
     sum += h.counts[i] * d * d;
@@ -62,7 +62,7 @@ function divergence(h: Histogram, p: QuantParams): number {
   let above = 0;
   let [first, last] = [-1, -1];
   for (let i = 0; i < BINS; i++) {
-    const x = binCentre(h, i);
+    const x = binCenter(h, i);
     if (x < lo) below += h.counts[i];
     else if (x > hi) above += h.counts[i];
     else {
@@ -116,7 +116,7 @@ export function activationParams(h: Histogram, scheme: QuantScheme, o: Activatio
     const width = (h.max - h.min) / BINS;
     return at(h.min + lo * width, h.min + (hi + 1) * width);
   }
-  const loss = o.method === 'mse' ? quantisationError : divergence;
+  const loss = o.method === 'mse' ? quantizationError : divergence;
   let best = at(h.min, h.max);
   let bestLoss = loss(h, best);
   const consider = (lo: number, hi: number): void => {

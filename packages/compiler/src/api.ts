@@ -119,7 +119,7 @@ async function vectors(m: LoadedModel, o: CompileOptions, data: DataSource | nul
   const source = given ?? syntheticSource(specs, VECTORS * batch, o.seed);
   const found: TensorMap[] = [];
   const indices = Array.from({ length: VECTORS * batch }, (_, i) => i % source.size);
-  for await (const b of batches(source, batch, { indices })) found.push(new Map(m.graph.inputs.map((id) => {
+  for await (const b of batches(source, batch, indices)) found.push(new Map(m.graph.inputs.map((id) => {
     const { name, type } = valueOf(m.graph, id);
     return [name, reshape(b.inputs.get(name)!, type.shape)];
   })));

@@ -108,7 +108,7 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
   };
   if (target === 'wasm') {
     const runner = await wasmRunner(bundle);
-    for await (const b of batches(source, size, { indices })) {
+    for await (const b of batches(source, size, indices)) {
       record(runner.run(asPorts(bundle, b.inputs)).get(name)!, b.labels);
       await setImmediate(); // a turn of the event loop, for signals
     }
@@ -123,7 +123,7 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
       runs.forEach((r, i) => record(r.outputs.get(name)!, pending[i].labels));
       pending = [];
     };
-    for await (const b of batches(source, size, { indices })) {
+    for await (const b of batches(source, size, indices)) {
       pending.push(b);
       if (pending.length === C_BATCH) await flush();
     }

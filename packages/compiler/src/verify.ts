@@ -108,7 +108,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
         progress('verify', vectors, runs);
         await setImmediate(); // a turn of the event loop, for signals
       };
-      for await (const b of batches(source, size, { indices })) {
+      for await (const b of batches(source, size, indices)) {
         pending.push(asPorts(bundle, b.inputs));
         const layerwise = vectors < o.reference;
         if (layerwise || pending.length === C_BATCH) await flush(layerwise);

@@ -97,7 +97,7 @@ export function remembered(source: DataSource, maxBytes: number): DataSource {
     },
     async *samples(range) {
       const indices = indicesOf(source.size, range);
-      const missing = source.samples(indices.filter((i, k) => !kept.has(i) && indices.indexOf(i) === k))[Symbol.asyncIterator]();
+      const missing = source.samples([...new Set(indices)].filter((i) => !kept.has(i)))[Symbol.asyncIterator]();
       const passing = new Map<number, Sample>();
       for (const i of indices) {
         let sample = kept.get(i) ?? passing.get(i);
@@ -125,17 +125,10 @@ export interface Batch {
 
 /**
  * Samples stacked along a new first dimension, streamed; the last batch holds what is left.
- * @param options.indices which samples, in this order (default all); `shuffleSeed` permutes them, then `limit` cuts.
+ * @param indices which samples, in this order (default all)
  */
-export async function* batches(
-  source: DataSource,
-  batchSize: number,
-  options: { readonly indices?: readonly number[]; readonly limit?: number; readonly shuffleSeed?: number } = {},
-): AsyncGenerator<Batch> {
+export async function* batches(source: DataSource, batchSize: number, indices: readonly number[] = indicesOf(source.size)): AsyncGenerator<Batch> {
   if (!Number.isInteger(batchSize) || batchSize < 1) throw new RangeError(`batch size ${batchSize}`);
-  let indices = options.indices ?? indicesOf(source.size);
-  if (options.shuffleSeed !== undefined) indices = Array.from(new Rng(options.shuffleSeed).permutation(indices.length), (i) => indices[i]);
-  indices = indices.slice(0, options.limit);
   let done = 0;
   let pending: Sample[] = [];
   for await (const sample of source.samples(indices)) {

@@ -1,3 +1,4 @@
+import { fail } from '@bitloom/diagnostics';
 import type { DType, Tensor } from '@bitloom/tensor';
 
 /** One example. Tensors lack the batch dimension; `label` is a class index. */
@@ -16,10 +17,13 @@ export interface InputSpec {
 /**
  * Samples in one run of a network: the leading dimension that all its inputs share. Inputs that lead differently (states and caches beside
  * frames, scalars) make one sample together, and {@link sampleSpecs} gives each a leading 1.
+ * @throws E204 for a network that takes no samples
  */
 export function batchSize(inputs: readonly Pick<InputSpec, 'shape'>[]): number {
   const leads = new Set(inputs.map((i) => i.shape[0]));
-  return leads.size === 1 ? ([...leads][0] ?? 1) : 1;
+  const size = leads.size === 1 ? ([...leads][0] ?? 1) : 1;
+  if (size === 0) fail('E204', 'the model takes batches of 0 samples', { found: `inputs [${inputs[0].shape.join(', ')}]`, expected: 'a leading dimension of at least 1' });
+  return size;
 }
 
 /** What a data source must deliver for a network: its inputs, batch first. */

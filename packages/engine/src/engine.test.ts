@@ -5,7 +5,7 @@ import { EXPORTS, exportOnnx } from '@bitloom/onnx';
 import { createBuilder, evaluateGraph } from '@bitloom/ops';
 import { type DType, Rng, type Tensor, elementCount, isFloat, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { compileGraph, inputTypes, openModel } from './index.js';
+import { compileGraph, openModel } from './index.js';
 
 /**
  * Relative to the largest magnitude of the reference: sums in another order, and elementary functions of a few ulp on either side.
@@ -194,11 +194,6 @@ describe('compileGraph', () => {
       expect(toNumbers((await session.run(new Map([...feeds(ids), [ids.x, x]]))).get(ids.r)!)).toEqual([k, 7, k, k, 7, k]);
     }
     await session.close();
-  });
-
-  it('says the types of its inputs', () => {
-    const { g, ids } = mixed();
-    expect(inputTypes(g)).toEqual(new Map([[ids.x, { dtype: 'f32', shape: [2, 3] }], [ids.mask, { dtype: 'bool', shape: [3] }]]));
   });
 
   it('refuses inputs that are missing or do not fit (E302)', async () => {

@@ -73,11 +73,9 @@ async function open(
 export async function compileGraph(g: Graph, outputs: readonly ValueId[] = g.outputs, options: SessionOptions = {}): Promise<Session> {
   // onnxruntime takes no graph without outputs.
   if (outputs.length === 0) return { run: async () => new Map(), close: async () => {} };
-  return open(exportOnnx(g, outputs), options, inputTypes(g), new Map(outputs.flatMap((id) => [[id, id], [`$out.${id}`, id]])));
+  const types = new Map(g.inputs.map((id) => [id, typeOf(g, id)]));
+  return open(exportOnnx(g, outputs), options, types, new Map(outputs.flatMap((id) => [[id, id], [`$out.${id}`, id]])));
 }
 
 /** Runs an ONNX file as it is: the float reference. */
 export const openModel = (bytes: Uint8Array, options: SessionOptions = {}): Promise<Session> => open(bytes, options, null, null);
-
-/** Types of the graph's inputs by id. */
-export const inputTypes = (g: Graph): Map<ValueId, TensorType> => new Map(g.inputs.map((id) => [id, typeOf(g, id)]));

@@ -1,4 +1,5 @@
 /** The graph: typed values, nodes in topological order. Everything is readonly; passes return new graphs. */
+import { fail } from '@bitloom/diagnostics';
 import type { QuantParams, QuantScheme } from '@bitloom/numerics';
 import type { DType, Tensor } from '@bitloom/tensor';
 
@@ -56,9 +57,7 @@ export const isConst = (n: Node): n is Node<ConstAttrs> => n.op === 'const';
 
 /** Value by id. Ids come from the graph itself, so a missing one is an internal error. */
 export function valueOf(g: Graph, id: ValueId): Value {
-  const v = g.values.get(id);
-  if (!v) throw new Error(`graph ${g.name} has no value %${id}`);
-  return v;
+  return g.values.get(id) ?? fail('E901', `graph ${g.name} has no value %${id}`);
 }
 
 export const typeOf = (g: Graph, id: ValueId): TensorType => valueOf(g, id).type;

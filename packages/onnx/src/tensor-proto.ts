@@ -1,7 +1,7 @@
 /** TensorProto → Tensor: raw, typed and external data. */
 import { closeSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { isAbsolute, resolve, sep } from 'node:path';
-import { fail } from '@bitloom/diagnostics';
+import { BitloomError, fail } from '@bitloom/diagnostics';
 import { DTYPES, type DType, type Tensor, type TypedArray, allocate, elementCount, rowMajorStrides, toNumbers } from '@bitloom/tensor';
 import { type OnnxType, generatedCount, miniFloatValue, onnxType } from './data-types.js';
 import { type SparseTensorProto, type TensorProto, bigOf, numberOf } from './proto.js';
@@ -62,7 +62,14 @@ function readExternal(p: TensorProto, expected: number, name: string, folder: st
   const entry = new Map((p.externalData ?? []).map((e) => [e.key ?? '', e.value ?? '']));
   const location = entry.get('location') ?? '';
   const bad = (message: string, details: { found?: string; expected?: string } = {}): never =>
-    fail('E203', `external data of ${name}: ${message}`, { node: name, found: location, remedy: 'keep the data file beside the model, as it was exported', ...details });
+    fail('E203', `external data of ${name}: ${message}`, {
+      node: name, found: location, remedy: 'keep the data file beside the model, as it was exported', ...details,
+    });
+  /** A system error as E203; others as they are. */
+  const unreadable = (error: unknown): never => {
+    if (error instanceof BitloomError || !(error instanceof Error && 'code' in error)) throw error;
+    return bad(`cannot be read (${error.code})`);
+  };
   if (folder === undefined) bad('the model was not read from a folder');
   if (location === '' || location.includes('\0') || isAbsolute(location) || /^[A-Za-z]:|\\/.test(location)) bad('the location is not a relative path');
   const number = (key: string, absent: number): number => {
@@ -81,23 +88,25 @@ function readExternal(p: TensorProto, expected: number, name: string, folder: st
     if (!stat.isFile()) bad('the location is not a file');
     size = stat.size;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && typeof error.code === 'string' && !('diagnostic' in error)) bad(`cannot be read (${error.code})`);
-    throw error;
+    unreadable(error);
   }
   const offset = number('offset', 0);
   const length = number('length', expected);
   if (length !== expected) bad('the length does not fit the shape', { found: `${length} bytes`, expected: `${expected} bytes` });
   if (offset + length > size) bad('the file is too short', { found: `${size} bytes`, expected: `${offset + length} bytes` });
   const out = new Uint8Array(length);
-  const file = openSync(path, 'r');
+  let file: number | null = null;
   try {
+    file = openSync(path, 'r');
     for (let at = 0; at < length; ) {
       const n = readSync(file, out, at, length - at, offset + at);
       if (n === 0) bad('the file is too short');
       at += n;
     }
+  } catch (error) {
+    unreadable(error);
   } finally {
-    closeSync(file);
+    if (file !== null) closeSync(file);
   }
   return out;
 }

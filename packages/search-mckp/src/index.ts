@@ -1,2 +1,1 @@
-export * from './solver.js';
-export * from './strategy.js';
+export { mckp } from './strategy.js';

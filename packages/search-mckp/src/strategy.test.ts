@@ -8,7 +8,8 @@ import { type BitChoice, type SearchProblem, activationChoices, choiceCost, meas
 import { Rng, type Tensor, elementCount, tensor } from '@bitloom/tensor';
 import { markCandidates, quantizable } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
-import { knapsack, mckp, mckpOptions, paretoFront, solveExact, solveGreedy } from './index.js';
+import { paretoFront, solveExact, solveGreedy } from './solver.js';
+import { knapsack, mckp, mckpOptions } from './strategy.js';
 
 const normal = (shape: readonly number[], seed: number): Tensor => {
   const rng = new Rng(seed);

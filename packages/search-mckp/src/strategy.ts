@@ -1,11 +1,12 @@
 /** MPQCO (ICCV 2021, arXiv 2110.06554): second-order sensitivities, bits as a multiple-choice knapsack. */
+import { fail } from '@bitloom/diagnostics';
 import type { ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
-import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost,
-  weightChoices } from '@bitloom/search';
-import { fail } from '@bitloom/diagnostics';
+import {
+  type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost, weightChoices,
+} from '@bitloom/search';
 import { z } from 'zod';
-import { type MckpItem, paretoFront, solveExact, solveGreedy } from './solver.js';
+import { type MckpItem, dominanceFilter, paretoFront, solveExact, solveGreedy } from './solver.js';
 
 /** A partial choice with its cost and loss. */
 interface Option extends MckpItem {
@@ -14,11 +15,7 @@ interface Option extends MckpItem {
 }
 
 /** Options that no other beats in both cost and loss, by ascending cost. */
-function undominated(options: Option[]): Option[] {
-  const kept: Option[] = [];
-  for (const o of options.sort((a, b) => a.cost - b.cost || a.loss - b.loss)) if (kept.length === 0 || o.loss < kept[kept.length - 1].loss) kept.push(o);
-  return kept;
-}
+const undominated = (options: readonly Option[]): Option[] => dominanceFilter(options).map((i) => options[i]);
 
 const combine = (xs: readonly Option[], ys: readonly Option[]): Option[] =>
   undominated(xs.flatMap((x) => ys.map((y) => ({ cost: x.cost + y.cost, loss: x.loss + y.loss, weights: [...x.weights, ...y.weights],
@@ -84,13 +81,13 @@ export function knapsack(
     ];
   }
   const reads = (tie: number): SearchProblem['layers'] => p.groups.filter((g) => g.tie === tie).flatMap((g) => g.layers);
-  const quantised = new Set(p.groups.flatMap((g) => g.layers.map((l) => l.name)));
+  const quantized = new Set(p.groups.flatMap((g) => g.layers.map((l) => l.name)));
   return [
     ...[...choices].flatMap(([tie, bits]) =>
       // Without a choice of activation bits the layers are independent.
       bits.length === 1
         ? [[tieOptions(tie, bits[0])], ...reads(tie).map((l) => layerOptions(l, bits[0]))]
         : [undominated(bits.flatMap((a) => reads(tie).reduce((acc, l) => combine(acc, layerOptions(l, a)), [tieOptions(tie, a)])))]),
-    ...p.layers.filter((l) => !quantised.has(l.name)).map((l) => layerOptions(l, 32)),
+    ...p.layers.filter((l) => !quantized.has(l.name)).map((l) => layerOptions(l, 32)),
   ];
 }

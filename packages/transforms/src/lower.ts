@@ -63,7 +63,9 @@ export function lowerGraph(g: Graph): Program {
   const storage = new Map<ValueId, Storage>();
   const constants = new Map<ValueId, Storage>();
 
-  const buffer = (name: string, dtype: DType, shape: readonly number[], strides: readonly number[], quant: QuantParams | null, data: TypedArray | null): Storage => {
+  const buffer = (
+    name: string, dtype: DType, shape: readonly number[], strides: readonly number[], quant: QuantParams | null, data: TypedArray | null,
+  ): Storage => {
     buffers.push({ name, dtype, shape, strides, elements: elementCount(shape), quant, data });
     return { buffer: buffers.length - 1, dtype, shape, strides, quant };
   };
@@ -71,11 +73,11 @@ export function lowerGraph(g: Graph): Program {
     const p = valueOf(g, id).precision;
     return p.state === 'calibrated' ? p.params : null;
   };
+  const stridesOf = (id: ValueId): number[] => (channelsLast.has(id) ? channelsLastStrides : rowMajorStrides)(typeOf(g, id).shape);
   const allocate = (id: ValueId): Storage => {
     const v = valueOf(g, id);
     const q = quantOf(id);
-    const strides = channelsLast.has(id) ? channelsLastStrides(v.type.shape) : rowMajorStrides(v.type.shape);
-    const s = buffer(v.name, q ? 'u8' : v.type.dtype, v.type.shape, strides, q, null);
+    const s = buffer(v.name, q ? 'u8' : v.type.dtype, v.type.shape, stridesOf(id), q, null);
     storage.set(id, s);
     return s;
   };
@@ -132,7 +134,7 @@ export function lowerGraph(g: Graph): Program {
     const src = storage.get(x);
     if (!src || g.inputs.includes(x) || g.outputs.includes(y) || !sameParams(src.quant, quantOf(y))) return false;
     const type = typeOf(g, y);
-    const strides = channelsLast.has(y) ? channelsLastStrides(type.shape) : rowMajorStrides(type.shape);
+    const strides = stridesOf(y);
     const rowMajor = (shape: readonly number[], s: readonly number[]): boolean => sameOrder(shape, s, rowMajorStrides(shape));
     const same =
       n.op === 'reshape' ? rowMajor(src.shape, src.strides) && rowMajor(type.shape, strides)
@@ -192,9 +194,8 @@ export function lowerGraph(g: Graph): Program {
   const inputs: Port[] = g.inputs.map((id) => {
     const { name, type } = valueOf(g, id);
     const port = buffer(name, type.dtype, type.shape, rowMajorStrides(type.shape), null, null);
-    if (quantOf(id) || !sameOrder(type.shape, rowMajorStrides(type.shape), channelsLast.has(id) ? channelsLastStrides(type.shape) : rowMajorStrides(type.shape))) {
-      convert(port, allocate(id), `input ${name}`);
-    } else storage.set(id, port);
+    if (quantOf(id) || !sameOrder(type.shape, port.strides, stridesOf(id))) convert(port, allocate(id), `input ${name}`);
+    else storage.set(id, port);
     return { name, buffer: port.buffer };
   });
   for (const n of g.nodes) {

@@ -2,7 +2,7 @@
 import type { Node, Rule, RuleContext, ValueId } from '@bitloom/ir';
 import type { ConvAttrs, ConvTransposeAttrs } from '@bitloom/ops';
 import { type Tensor, getAt, isFloat, sameShape } from '@bitloom/tensor';
-import { attrsOf, channelVector, rounded } from './util.js';
+import { WEIGHTED, attrsOf, channelVector, rounded } from './util.js';
 
 /** y = scale·x + shift per channel of the value `x`. */
 interface Affine {
@@ -22,7 +22,6 @@ interface Layer {
   readonly channelOf: (i: number) => number;
 }
 
-const LAYERS = new Set(['conv', 'conv_transpose', 'linear']);
 const STEPS = ['mul', 'div', 'add', 'sub', 'neg'];
 
 function layerOf(ctx: RuleContext, node: Node): Layer | null {
@@ -39,7 +38,8 @@ function layerOf(ctx: RuleContext, node: Node): Layer | null {
   const [ins, perGroup] = weight.shape;
   const insPerGroup = ins / attrsOf<ConvTransposeAttrs>(node).group;
   const [row, column] = [inner(1), inner(2)];
-  return { node, axis, channels, weight, bias, channelOf: (i) => Math.floor(Math.floor(i / row) / insPerGroup) * perGroup + (Math.floor(i / column) % perGroup) };
+  const channelOf = (i: number): number => Math.floor(Math.floor(i / row) / insPerGroup) * perGroup + (Math.floor(i / column) % perGroup);
+  return { node, axis, channels, weight, bias, channelOf };
 }
 
 /** A node as a per-channel affine function of one operand, the other being constant. */
@@ -66,11 +66,11 @@ function findLayer(ctx: RuleContext, root: Node): { readonly layer: Layer; reado
   const below = (n: Node): Node | null => {
     const [x, ...more] = n.inputs.filter((i) => !ctx.constantOf(i));
     const p = x !== undefined && more.length === 0 && ctx.usedOnce(x) ? ctx.producerOf(x) : null;
-    return p && (LAYERS.has(p.op) || STEPS.includes(p.op)) ? p : null;
+    return p && (WEIGHTED.has(p.op) || STEPS.includes(p.op)) ? p : null;
   };
   const chain = [root];
   let bottom = below(root);
-  for (; bottom && !LAYERS.has(bottom.op); bottom = below(bottom)) chain.push(bottom);
+  for (; bottom && !WEIGHTED.has(bottom.op); bottom = below(bottom)) chain.push(bottom);
   const layer = bottom && layerOf(ctx, bottom);
   if (!layer) return null;
   const scale = new Float64Array(layer.channels).fill(1);
@@ -107,11 +107,14 @@ const foldAffine: Rule = {
 
     const [x, w, b] = node.inputs;
     const name = ctx.valueOf(w).name;
-    const scaled = scale.every((s) => s === 1) ? weight : rounded(dtype, weight.shape, Float64Array.from(weight.data as Float32Array, (v, i) => v * scale[channelOf(i)]));
+    const values = (): Float64Array => Float64Array.from(weight.data as Float32Array, (v, i) => v * scale[channelOf(i)]);
+    const scaled = scale.every((s) => s === 1) ? weight : rounded(dtype, weight.shape, values());
     const shifted = rounded(dtype, [channels], shift.map((t, c) => t + (bias ? scale[c] * getAt(bias, c) : 0)));
     if (!scaled || !shifted) return null;
     const inputs = [x, scaled === weight ? w : ctx.const(scaled, name)];
-    if (bias || (shifted.data as Float32Array).some((v) => v !== 0)) inputs.push(ctx.const(shifted, b === undefined ? name.replace(/\.?weight$/, '') + '.bias' : ctx.valueOf(b).name));
+    if (bias || (shifted.data as Float32Array).some((v) => v !== 0)) {
+      inputs.push(ctx.const(shifted, b === undefined ? `${name.replace(/\.?weight$/, '')}.bias` : ctx.valueOf(b).name));
+    }
     return ctx.add(node.op, inputs, node.attrs, { origin: node.origin });
   },
 };

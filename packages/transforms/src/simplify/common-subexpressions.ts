@@ -2,15 +2,15 @@
 import { type Graph, GraphEditor, type Node, type RuleContext, type ValueId, isConst } from '@bitloom/ir';
 import { opTable } from '@bitloom/ops';
 import { type Tensor, bytesOf, sameShape } from '@bitloom/tensor';
-
-const LAYERS = new Set(['conv', 'conv_transpose', 'linear']);
+import { WEIGHTED } from './util.js';
 
 /** Text that two attribute values share if and only if they are equal: keys in order, −0 and the non-finite numbers told apart. */
 function canonical(v: unknown): string {
   if (typeof v === 'number') return Object.is(v, -0) ? '-0' : String(v);
   if (Array.isArray(v)) return `[${v.map(canonical).join(',')}]`;
   if (typeof v !== 'object' || v === null) return JSON.stringify(v) ?? 'undefined';
-  return `{${Object.entries(v).filter(([, x]) => x !== undefined).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, x]) => `${JSON.stringify(k)}:${canonical(x)}`).join(',')}}`;
+  const entries = Object.entries(v).filter(([, x]) => x !== undefined).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([k, x]) => `${JSON.stringify(k)}:${canonical(x)}`).join(',')}}`;
 }
 
 /** FNV-1a over the bytes. */
@@ -24,7 +24,7 @@ const sameTensor = (a: Tensor, b: Tensor): boolean =>
   a.dtype === b.dtype && sameShape(a.shape, b.shape) && Buffer.compare(bytesOf(a), bytesOf(b)) === 0;
 
 /** Weights stay apart: the layers that read them may get different bit-widths. */
-const isWeight = (ctx: RuleContext, id: ValueId): boolean => ctx.usersOf(id).some((u) => LAYERS.has(u.op) && u.inputs[1] === id);
+const isWeight = (ctx: RuleContext, id: ValueId): boolean => ctx.usersOf(id).some((u) => WEIGHTED.has(u.op) && u.inputs[1] === id);
 
 /**
  * Later nodes that compute what an earlier one does are replaced by it: same op, operands and attributes, or constants of the same

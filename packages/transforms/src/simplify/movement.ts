@@ -54,7 +54,8 @@ const joinSlices: Rule = {
     const p = inner(ctx, n);
     const [b, a] = [attrsOf<SliceAttrs>(n), p && attrsOf<SliceAttrs>(p)];
     if (!a || b.sizes.includes(0)) return null;
-    return ctx.add('slice', p!.inputs, { starts: b.starts.map((u, i) => a.starts[i] + u * a.steps[i]), steps: b.steps.map((v, i) => v * a.steps[i]), sizes: b.sizes });
+    const starts = b.starts.map((u, i) => a.starts[i] + u * a.steps[i]);
+    return ctx.add('slice', p!.inputs, { starts, steps: b.steps.map((v, i) => v * a.steps[i]), sizes: b.sizes });
   },
 };
 
@@ -124,7 +125,8 @@ const cancelTransposes: Rule = {
     let cancelled = false;
     const inverse = (id: ValueId): Node | null => {
       const p = ctx.producerOf(id);
-      return p?.op === 'transpose' && attrsOf<TransposeAttrs>(p).perm.length === rank && perm.every((a, i) => attrsOf<TransposeAttrs>(p).perm[a] === i) ? p : null;
+      const q = p?.op === 'transpose' ? attrsOf<TransposeAttrs>(p).perm : null;
+      return q?.length === rank && perm.every((a, i) => q[a] === i) ? p : null;
     };
     const pointwise = (id: ValueId): Node | null => {
       const p = ctx.producerOf(id);
@@ -152,4 +154,6 @@ const cancelTransposes: Rule = {
   },
 };
 
-export const movementRules: readonly Rule[] = [joinReshapes, joinTransposes, transposeToReshape, joinSlices, gatherToSlice, joinPads, dropExpand, cancelTransposes];
+export const movementRules: readonly Rule[] = [
+  joinReshapes, joinTransposes, transposeToReshape, joinSlices, gatherToSlice, joinPads, dropExpand, cancelTransposes,
+];

@@ -7,7 +7,8 @@ const F32_LOWEST = -3.4028234663852886e38;
 
 /** Whether a value is never negative (NaN aside). */
 function nonNegative(producer: Node | null): boolean {
-  return producer !== null && (['relu', 'sigmoid', 'exp', 'abs', 'sqrt', 'softmax'].includes(producer.op) || (producer.op === 'clip' && attrsOf<ClipAttrs>(producer).min >= 0));
+  if (producer?.op === 'clip') return attrsOf<ClipAttrs>(producer).min >= 0;
+  return producer !== null && ['relu', 'sigmoid', 'exp', 'abs', 'sqrt', 'softmax'].includes(producer.op);
 }
 
 /** Whether no window lies wholly in padding, so that padding never shows in a maximum that some element reaches. */

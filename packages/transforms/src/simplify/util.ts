@@ -2,6 +2,9 @@
 import type { Node, RuleContext, ValueId } from '@bitloom/ir';
 import { type Tensor, DTYPES, allocate, getAt, isFloat, sameShape } from '@bitloom/tensor';
 
+/** Ops with weights as second operand. */
+export const WEIGHTED: ReadonlySet<string> = new Set(['conv', 'conv_transpose', 'linear']);
+
 export const attrsOf = <A>(n: Node): A => n.attrs as A;
 
 /** Whether two values have one type. */
