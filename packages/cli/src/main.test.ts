@@ -116,6 +116,8 @@ describe('failures', () => {
     ['external data that climbs out', model(...head, external('w', [4, 4], '../outside.bin'), node('MatMul', ['x', 'w'], 'y')), 'E203'],
     ['external data too short', model(...head, external('w', [4, 4], 'short.bin'), node('MatMul', ['x', 'w'], 'y')), 'E203'],
     ['dimension of 2^40', model(input('x', [1, 2 ** 40]), output('y', [1, 2 ** 40]), node('Relu', ['x'], 'y')), 'E206'],
+    ['graph without outputs', model(head[0], node('Relu', ['x'], 'y')), 'E207'],
+    ['batches of 0 samples', model(input('x', [0, 4]), output('y', [0, 4]), node('Relu', ['x'], 'y')), 'E204'],
     ['NaN weights', exportOnnx(tinyGraph((w) => void (w[3] = NaN))), 'E208'],
   ];
   test.each(models)('%s', async (name, bytes, code) => {

@@ -91,7 +91,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     define(),
   ],
   'Bits:': [
-    option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average)', text),
+    option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average); size=50%w8a8 and bops=1%float name what the share is of', text),
     option('--precision <p>', 'the same everywhere: w4a8, or f32', text),
     option('--weights <bits,…>', 'candidates for weights, 1 to 8 (default: 2 to 8 with a budget, else 8)', bitList),
     option('--activations <bits,…>', 'candidates for activations, 1 to 8 (default: 8)', bitList),

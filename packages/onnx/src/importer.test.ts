@@ -96,6 +96,7 @@ describe('graph', () => {
     expect(refusal(() => load({ nodes: [relu('x', 'y'), relu('x', 'y')] })).code).toBe('E207');
     expect(refusal(() => load({ nodes: [relu('x', 'x')] })).code).toBe('E207');
     expect(refusal(() => load({ nodes: [relu('x', 'z')] })).code).toBe('E207');
+    expect(refusal(() => load({ nodes: [relu('x', 'y')], outputs: [] }))).toMatchObject({ code: 'E207', message: 'the graph has no outputs' });
   });
 
   it('sorts nodes that are out of order', () => {

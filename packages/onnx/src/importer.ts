@@ -20,6 +20,7 @@ export interface Imported {
 }
 
 /** Imports a decoded model once, with given options; `wanted` are the run-time inputs that would have to be constant. */
+  if (!model.graph!.output?.length) fail('E207', 'the graph has no outputs', { node: model.graph!.name ?? undefined, remedy: 'export the model again' });
 export function importModel(model: ModelProto, options: ImportOptions, wanted?: Set<string>): Imported {
   const inputs = declaredInputs(model.graph!, options);
   const attempt = (widen: boolean): { graph: Graph; annotations: Map<ValueId, QuantParams> } => {
