@@ -155,7 +155,7 @@ describe('graph', () => {
   });
 
   it('keeps ONNX names and folds what is constant', () => {
-    const { graph, opset, producer } = load({
+    const { graph, opset } = load({
       nodes: [
         node('Shape', ['x'], ['s']), node('Gather', ['s', 'zero'], ['batch']), node('Unsqueeze', ['batch', 'zeros'], ['b1']), node('Concat', ['b1', 'rest'], ['target'], { axis: 0 }),
         node('Identity', ['x'], ['same']), node('Reshape', ['same', 'target'], ['a'], {}, { name: 'conv/1' }), node('Relu', ['a'], ['y'], {}, { name: 'conv/1' }),
@@ -166,7 +166,7 @@ describe('graph', () => {
     expect(graph.inputs).toEqual(['x']);
     expect(graph.nodes.map((n) => [n.op, n.origin, n.outputs[0]])).toEqual([['reshape', 'conv/1', 'a'], ['relu', 'conv/1_1', 'y']]);
     expect(graph.values.get('y')).toMatchObject({ name: 'y', type: { dtype: 'f32', shape: [2, 12] } });
-    expect([opset, producer]).toEqual([17, 'test']);
+    expect(opset).toBe(17);
   });
 
   it('gives every output its name, also where two are one value', () => {

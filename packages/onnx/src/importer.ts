@@ -14,7 +14,6 @@ export interface Imported {
   readonly annotations: ReadonlyMap<ValueId, QuantParams>;
   /** Version of the default operator set. */
   readonly opset: number;
-  readonly producer: string;
   /** Names of the symbolic dimensions of the inputs. */
   readonly symbols: readonly string[];
 }
@@ -39,7 +38,6 @@ export function importModel(model: ModelProto, options: ImportOptions, wanted?: 
   return {
     ...result,
     opset: opsetsOf(model.opsetImport).get('') ?? 0,
-    producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
     symbols: [...new Set([...inputs.values()].flat().flatMap((d) => (typeof d === 'string' ? [d] : [])))],
   };
 }
