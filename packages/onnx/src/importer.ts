@@ -19,8 +19,8 @@ export interface Imported {
 }
 
 /** Imports a decoded model once, with given options; `wanted` are the run-time inputs that would have to be constant. */
-  if (!model.graph!.output?.length) fail('E207', 'the graph has no outputs', { node: model.graph!.name ?? undefined, remedy: 'export the model again' });
 export function importModel(model: ModelProto, options: ImportOptions, wanted?: Set<string>): Imported {
+  if (!model.graph!.output?.length) fail('E207', 'the graph has no outputs', { node: model.graph!.name ?? undefined, remedy: 'export the model again' });
   const inputs = declaredInputs(model.graph!, options);
   const attempt = (widen: boolean): { graph: Graph; annotations: Map<ValueId, QuantParams> } => {
     const m = new ModelImport(model, options, widen ? options.batch! : null);
