@@ -125,7 +125,9 @@ function modelCode(plan: Plan, name: string, parameters: string, inputs: readonl
     kernels: [...kernels.values()].map((k) => k()).join(''),
     nests: nestText,
     copyIn: inputs.map((p) => ({ id: p.id, offset: p.location.offset, bytes: p.location.bytes })),
-    copyOut: outputs.map((p) => ({ id: p.id, bytes: p.location.bytes, source: p.location.region === 'arena' ? `a + ${p.location.offset}` : input('uint8_t', p.location) })),
+    copyOut: outputs.map((p) => ({
+      id: p.id, bytes: p.location.bytes, source: p.location.region === 'arena' ? `a + ${p.location.offset}` : input('uint8_t', p.location),
+    })),
   });
 }
 
@@ -195,7 +197,9 @@ export function emitVectors(plan: Plan, vectors: readonly Vector[]): string {
       const ids = ports.map((p, i) => {
         const t = tensors.get(p.name);
         if (!t || t.data.byteLength !== p.location.bytes) {
-          fail('E302', 'a recorded vector does not fit the network', { node: p.name, found: t ? `${t.data.byteLength} bytes` : 'nothing', expected: `${p.location.bytes} bytes` });
+          fail('E302', 'a recorded vector does not fit the network', {
+            node: p.name, found: t ? `${t.data.byteLength} bytes` : 'nothing', expected: `${p.location.bytes} bytes`,
+          });
         }
         const id = `vector_${n}_${kind}_${i}`;
         arrays.push(`static const uint64_t ${id}[] = {\n${wordLines(bytesOf(t))}\n};\n`);

@@ -251,7 +251,9 @@ interface PanelTile {
   readonly columns: { readonly panel: number; readonly sums: PanelSum[] }[];
 }
 function panelTile(pixels: number, panels: number): PanelTile {
-  const columns = upto(panels).map((panel) => ({ panel, sums: upto(pixels).map((pixel) => ({ name: `s${pixel}_${panel}`, pixel, panel, to: panels === 1 ? 'q' : `${panel}` })) }));
+  const columns = upto(panels).map((panel) => ({
+    panel, sums: upto(pixels).map((pixel) => ({ name: `s${pixel}_${panel}`, pixel, panel, to: panels === 1 ? 'q' : `${panel}` })),
+  }));
   return { all: PANELS, one: panels === 1, pixels, panels, sums: columns.flatMap((c) => c.sums), columns };
 }
 const renderPanel4 = template<{ symbol: string; tile: number; panels: number; tiles: PanelTile[] }>('f32_panel4.c.hbs');

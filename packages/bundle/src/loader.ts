@@ -27,8 +27,12 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
   const js = project.createSourceFile('index.js', '', { overwrite: true });
   js.addImportDeclaration({ namedImports: ['instantiate'], moduleSpecifier: './runtime.js' });
   const ports = (list: readonly PortSpec[]): string => JSON.stringify(Object.fromEntries(list.map((p) => [p.name, { dtype: p.dtype, shape: p.shape }])));
-  js.addVariableStatement({ declarationKind: VariableDeclarationKind.Const, isExported: true, declarations: [{ name: 'inputs', initializer: ports(spec.inputs) }] });
-  js.addVariableStatement({ declarationKind: VariableDeclarationKind.Const, isExported: true, declarations: [{ name: 'outputs', initializer: ports(spec.outputs) }] });
+  js.addVariableStatement({
+    declarationKind: VariableDeclarationKind.Const, isExported: true, declarations: [{ name: 'inputs', initializer: ports(spec.inputs) }],
+  });
+  js.addVariableStatement({
+    declarationKind: VariableDeclarationKind.Const, isExported: true, declarations: [{ name: 'outputs', initializer: ports(spec.outputs) }],
+  });
   js.addVariableStatement({ declarationKind: VariableDeclarationKind.Const, declarations: [{ name: 'spec', initializer: JSON.stringify(spec) }] });
   js.addFunction({
     name: 'load', isExported: true, parameters: [{ name: 'sources' }],
@@ -40,16 +44,21 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
   const declare = (what: 'Inputs' | 'Outputs', list: readonly PortSpec[]): void => {
     dts.addInterface({
       name: what, isExported: true,
-      properties: list.map((p) => ({ name: key(p.name), type: ARRAY_NAME[p.dtype], isReadonly: true, docs: [`${p.dtype} [${p.shape.join(', ')}], row-major`] })),
+      properties: list.map((p) => ({
+        name: key(p.name), type: ARRAY_NAME[p.dtype], isReadonly: true, docs: [`${p.dtype} [${p.shape.join(', ')}], row-major`],
+      })),
     });
     dts.addVariableStatement({
       declarationKind: VariableDeclarationKind.Const, isExported: true, hasDeclareKeyword: true,
-      declarations: [{ name: what.toLowerCase(), type: record(list, (p) => `{ readonly dtype: '${p.dtype}'; readonly shape: readonly [${p.shape.join(', ')}] }`) }],
+      declarations: [{
+        name: what.toLowerCase(), type: record(list, (p) => `{ readonly dtype: '${p.dtype}'; readonly shape: readonly [${p.shape.join(', ')}] }`),
+      }],
     });
   };
   declare('Inputs', spec.inputs);
   declare('Outputs', spec.outputs);
-  dts.addInterface({ name: 'Model', isExported: true, methods: [{ name: 'run', parameters: [{ name: 'inputs', type: 'Inputs' }], returnType: 'Outputs', docs: ['Runs the network once; returns fresh arrays.'] }] });
+  const run = { name: 'run', parameters: [{ name: 'inputs', type: 'Inputs' }], returnType: 'Outputs', docs: ['Runs the network once; returns fresh arrays.'] };
+  dts.addInterface({ name: 'Model', isExported: true, methods: [run] });
   dts.addInterface({
     name: 'Sources', isExported: true,
     properties: [
@@ -58,10 +67,16 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
       { name: 'weights', hasQuestionToken: true, isReadonly: true, type: 'ArrayBuffer | Uint8Array' },
     ],
   });
-  dts.addFunction({ name: 'load', isExported: true, hasDeclareKeyword: true, parameters: [{ name: 'sources', hasQuestionToken: true, type: 'Sources' }], returnType: 'Promise<Model>', docs: ['Loads the module and the weights from beside this file, or from `sources`.'] });
+  dts.addFunction({
+    name: 'load', isExported: true, hasDeclareKeyword: true, parameters: [{ name: 'sources', hasQuestionToken: true, type: 'Sources' }],
+    returnType: 'Promise<Model>', docs: ['Loads the module and the weights from beside this file, or from `sources`.'],
+  });
   dts.formatText();
 
-  const pkg = { name: packageName(name), version: '0.0.0', private: true, type: 'module', sideEffects: false, exports: { '.': { types: './index.d.ts', default: './index.js' } } };
+  const pkg = {
+    name: packageName(name), version: '0.0.0', private: true, type: 'module', sideEffects: false,
+    exports: { '.': { types: './index.d.ts', default: './index.js' } },
+  };
   return new Map([
     ['index.js', js.getFullText()],
     ['index.d.ts', dts.getFullText()],

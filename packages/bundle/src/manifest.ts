@@ -94,13 +94,19 @@ export function parseManifest(text: string, where: string): Manifest {
     fail('E701', 'the manifest is not JSON', { node: where }, cause);
   }
   const version = (json as { schemaVersion?: unknown } | null)?.schemaVersion;
-  if (version !== SCHEMA_VERSION) fail('E701', 'bundle of an unknown schema version', { node: where, found: String(version), expected: String(SCHEMA_VERSION), remedy: 'compile the model again with this version' });
+  if (version !== SCHEMA_VERSION) {
+    fail('E701', 'bundle of an unknown schema version', {
+      node: where, found: String(version), expected: String(SCHEMA_VERSION), remedy: 'compile the model again with this version',
+    });
+  }
   const parsed = manifestSchema.safeParse(json);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     fail('E701', 'the manifest is malformed', { node: `${where}: ${issue.path.join('.')}`, found: issue.message });
   }
   const { checksum, ...rest } = json as Manifest;
-  if (sealManifest(rest).checksum !== checksum) fail('E701', 'the manifest is corrupted', { node: where, found: 'another checksum', remedy: 'compile the model again' });
+  if (sealManifest(rest).checksum !== checksum) {
+    fail('E701', 'the manifest is corrupted', { node: where, found: 'another checksum', remedy: 'compile the model again' });
+  }
   return parsed.data;
 }

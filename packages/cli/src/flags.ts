@@ -1,7 +1,8 @@
 /** Values of flags. Each parser refuses with E101 and the flag's name. */
 import { fail } from '@bitloom/diagnostics';
 
-const refuse = (flag: string, found: string, expected: string): never => fail('E101', `bad value of ${flag}`, { node: flag, found, expected, remedy: 'see --help' });
+const refuse = (flag: string, found: string, expected: string): never =>
+  fail('E101', `bad value of ${flag}`, { node: flag, found, expected, remedy: 'see --help' });
 
 /** A decimal number, or a fraction such as 1/255. */
 export function number(flag: string, text: string): number {
@@ -28,7 +29,9 @@ export function pair(flag: string, text: string): [string, string] {
 }
 
 export function oneOf<T extends string>(flag: string, text: string, choices: readonly T[]): T {
-  return choices.find((c) => c === text) ?? fail('E101', `bad value of ${flag}`, { node: flag, found: text, expected: choices.join(', '), remedy: meant(text, choices) });
+  return choices.find((c) => c === text) ?? fail('E101', `bad value of ${flag}`, {
+    node: flag, found: text, expected: choices.join(', '), remedy: meant(text, choices),
+  });
 }
 
 /** `did you mean …?` for a name at most two edits away. */

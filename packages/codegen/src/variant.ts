@@ -31,5 +31,7 @@ export type VariantFilter = (v: KernelVariant, p: ConvParams) => boolean;
 export function chooseVariant<V extends KernelVariant>(variants: readonly V[], p: ConvParams, origin: string, filter: VariantFilter = () => true): V {
   let best: V | null = null;
   for (const v of variants) if (v.accepts(p) && filter(v, p) && (!best || v.cost(p) < best.cost(p))) best = v;
-  return best ?? fail('E601', 'no kernel variant accepts this convolution', { node: origin, found: `${p.kind} W${p.weightBits ?? 32}A${p.activationBits ?? 32}`, expected: variants.map((v) => v.name).join(', ') });
+  return best ?? fail('E601', 'no kernel variant accepts this convolution', {
+    node: origin, found: `${p.kind} W${p.weightBits ?? 32}A${p.activationBits ?? 32}`, expected: variants.map((v) => v.name).join(', '),
+  });
 }

@@ -243,7 +243,9 @@ function split(p: PortReport, t: Tensor): Tensor[] {
   const stacked = p.shape.length > 0 && sameShape(t.shape.slice(1), rest) && t.shape[0] > 0 && t.shape[0] % lead === 0;
   const fits = sameShape(t.shape, p.shape) || stacked;
   if (!fits || (t.dtype !== p.dtype && !isFloat(p.dtype))) {
-    fail('E302', 'an array does not match the input', { node: p.name, found: `${t.dtype} [${t.shape.join(', ')}]`, expected: `${p.dtype} [${p.shape.join(', ')}]` });
+    fail('E302', 'an array does not match the input', {
+      node: p.name, found: `${t.dtype} [${t.shape.join(', ')}]`, expected: `${p.dtype} [${p.shape.join(', ')}]`,
+    });
   }
   let data = t.data;
   if (t.dtype !== p.dtype) {

@@ -79,8 +79,10 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null):
     }
   };
   const memory = new Uint8Array(exports.memory.buffer);
-  const inside = (address: number, bytes: number): Uint8Array =>
-    address + bytes <= memory.length ? memory.subarray(address, address + bytes) : fail('E701', 'the manifest names addresses outside the module\'s memory', { node: t.module });
+  const inside = (address: number, bytes: number): Uint8Array => {
+    if (address + bytes > memory.length) fail('E701', 'the manifest names addresses outside the module\'s memory', { node: t.module });
+    return memory.subarray(address, address + bytes);
+  };
   inside(t.weightsBase, weights.length).set(weights);
   const size = (p: Omit<PortReport, 'name'>): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
   return {

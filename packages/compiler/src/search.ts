@@ -40,18 +40,39 @@ export async function observe(m: LoadedModel, o: SearchOptions, progress: Progre
   return { graph, data, synthetic: !o.calib, histograms };
 }
 
+/**
+ * The strategy that the options ask for, with its own options; null for f32. Needs no model.
+ * @throws E101, E103 for options that do not go together
+ */
+export function chosenStrategy(o: SearchOptions): { strategy: SearchStrategy; options: unknown } | null {
+  const precision = o.precision === null ? null : parsePrecision(o.precision);
+  const excludes = (what: string, given: boolean): void => {
+    if (given) fail('E103', `--precision and ${what} exclude each other`, { found: `--precision ${o.precision}`, remedy: 'give one of them' });
+  };
+  if (precision) {
+    excludes('--budget', o.budget !== null);
+    excludes('--weights', o.weights !== null);
+    excludes('--activations', o.activations !== null);
+  }
+  if (precision === 'f32') {
+    excludes('--pin', o.pin.length > 0);
+    return null;
+  }
+  const name = o.strategy ?? (o.budget ? 'mckp' : 'uniform');
+  const strategy = STRATEGIES.get(name) ?? fail('E101', 'unknown strategy', { found: name, expected: [...STRATEGIES.keys()].join(', ') });
+  if (name !== 'uniform' && !o.budget) fail('E103', `strategy ${name} needs a budget`, { remedy: 'add --budget, for example --budget bits=4' });
+  const parsed = strategy.options.safeParse(o.strategyOptions);
+  if (!parsed.success) fail('E101', `bad option of strategy ${name}`, { found: parsed.error.issues[0].message });
+  return { strategy, options: parsed.data };
+}
+
 /** The problem of a model under the options; null for `--precision f32`. */
 export function searchProblem(
   m: LoadedModel, o: SearchOptions, seen: Observed, progress: Progress,
 ): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
-  const precision = o.precision === null ? null : parsePrecision(o.precision);
-  if (precision === 'f32') return null;
-  if (precision && o.budget) fail('E103', '--precision and --budget exclude each other', { remedy: 'give one of them' });
-  const strategyName = o.strategy ?? (o.budget ? 'mckp' : 'uniform');
-  const strategy = STRATEGIES.get(strategyName) ?? fail('E101', 'unknown strategy', { found: strategyName, expected: [...STRATEGIES.keys()].join(', ') });
-  if (strategyName !== 'uniform' && !o.budget) fail('E103', `strategy ${strategyName} needs a budget`, { remedy: 'add --budget, for example --budget bits=4' });
-  const parsed = strategy.options.safeParse(o.strategyOptions);
-  if (!parsed.success) fail('E101', `bad option of strategy ${strategyName}`, { found: parsed.error.issues[0].message });
+  const chosen = chosenStrategy(o);
+  if (!chosen) return null;
+  const precision = o.precision === null ? null : (parsePrecision(o.precision) as readonly [Bits, Bits]);
   const weightBits: readonly Bits[] = precision ? [precision[0]] : (o.weights ?? (o.budget ? [2, 3, 4, 5, 6, 7, 8] : [8]));
   const activationBits: readonly Bits[] = precision ? [precision[1]] : (o.activations ?? [8]);
   const { layers } = quantizable(m.graph);
@@ -59,8 +80,7 @@ export function searchProblem(
   const statistics = quantizable(seen.graph);
   const pins = mergePins(layers, o.pin.map(parsePin), o.freeEnds ? new Map() : defaultPins(layers));
   return {
-    strategy,
-    options: parsed.data,
+    ...chosen,
     problem: {
       graph,
       // MACs are those of the graph to compile, values those of the statistics graph.

@@ -52,6 +52,7 @@ export function tally(cases: readonly CaseResult[]): Results {
 
 /** The text of `results.json`: one line per entry. */
 export function printResults(r: Results): string {
-  const object = (o: Readonly<Record<string, unknown>>): string => `{\n${Object.entries(o).map(([k, v]) => `    ${JSON.stringify(k)}: ${JSON.stringify(v)}`).join(',\n')}\n  }`;
+  const object = (o: Readonly<Record<string, unknown>>): string =>
+    `{\n${Object.entries(o).map(([k, v]) => `    ${JSON.stringify(k)}: ${JSON.stringify(v)}`).join(',\n')}\n  }`;
   return `{\n  "operators": ${object(r.operators)},\n  "coreOps": ${object(r.coreOps)}\n}\n`;
 }

@@ -22,7 +22,9 @@ export interface InputSpec {
 export function batchSize(inputs: readonly Pick<InputSpec, 'shape'>[]): number {
   const leads = new Set(inputs.map((i) => i.shape[0]));
   const size = leads.size === 1 ? ([...leads][0] ?? 1) : 1;
-  if (size === 0) fail('E204', 'the model takes batches of 0 samples', { found: `inputs [${inputs[0].shape.join(', ')}]`, expected: 'a leading dimension of at least 1' });
+  if (size === 0) {
+    fail('E204', 'the model takes batches of 0 samples', { found: `inputs [${inputs[0].shape.join(', ')}]`, expected: 'a leading dimension of at least 1' });
+  }
   return size;
 }
 

@@ -230,14 +230,18 @@ export function parseGraph(text: string, ops: OpTable, resources: ReadonlyMap<st
     return ids;
   };
 
-  const typed = (): { readonly at: Token; readonly type: TensorType; readonly precision: Precision } => ({ at: r.next, type: r.type(), precision: precision() });
+  const typed = (): { readonly at: Token; readonly type: TensorType; readonly precision: Precision } =>
+    ({ at: r.next, type: r.type(), precision: precision() });
 
   /** Data after `const`: a resource, or `dense<[…]>` whose elements are read once the type behind them is known. */
   const constant = (): ((t: TensorType) => Tensor) => {
     const at = r.next;
     if (r.is('resource')) {
       const data = resource();
-      return (t) => (data.dtype === t.dtype && sameShape(data.shape, t.shape) ? data : r.fail(at, 'resource of another type', { found: printType(data), expected: printType(t) }));
+      return (t) => {
+        if (data.dtype === t.dtype && sameShape(data.shape, t.shape)) return data;
+        return r.fail(at, 'resource of another type', { found: printType(data), expected: printType(t) });
+      };
     }
     r.expect('word', 'dense');
     r.expect('punctuation', '<');
@@ -271,7 +275,8 @@ export function parseGraph(text: string, ops: OpTable, resources: ReadonlyMap<st
   r.expect('word', 'graph');
   const name = (r.take('string') ?? r.expect('word')).text;
   const phaseAt = r.take('word');
-  const phase: Phase = phaseAt ? (PHASES.find((p) => p === phaseAt.text) ?? r.fail(phaseAt, 'unknown phase', { found: phaseAt.text, expected: PHASES.join(', ') })) : 'float';
+  const noPhase = (at: Token): never => r.fail(at, 'unknown phase', { found: at.text, expected: PHASES.join(', ') });
+  const phase: Phase = phaseAt ? (PHASES.find((p) => p === phaseAt.text) ?? noPhase(phaseAt)) : 'float';
   const inputs = r.list('(', () => {
     const d = definition();
     r.expect('punctuation', ':');

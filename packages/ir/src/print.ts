@@ -112,7 +112,8 @@ export function printGraph(g: Graph): PrintedGraph {
     }
   };
 
-  const ref = (id: string): string => (isPrintableId(id) ? `%${id}` : fail('E901', 'a value id cannot be printed', { found: id, expected: 'letters, digits, _ . $ -' }));
+  const ref = (id: string): string =>
+    (isPrintableId(id) ? `%${id}` : fail('E901', 'a value id cannot be printed', { found: id, expected: 'letters, digits, _ . $ -' }));
   const defined = (v: Value): string => (v.name === v.id ? ref(v.id) : `${ref(v.id)} ${JSON.stringify(v.name)}`);
   const typed = (v: Value): string => `${printType(v.type)}${precision(v.id, v.precision)}`;
 

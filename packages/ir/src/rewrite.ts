@@ -98,7 +98,8 @@ export class GraphEditor {
   }
 
   private context(root: Node, pending: Node[], made: Map<ValueId, Value>): RuleContext {
-    const value = (id: ValueId): Value => made.get(id) ?? this.values.get(id) ?? fail('E901', `a rule asks for %${id}, which is not there`, { node: root.origin });
+    const value = (id: ValueId): Value =>
+      made.get(id) ?? this.values.get(id) ?? fail('E901', `a rule asks for %${id}, which is not there`, { node: root.origin });
     const producer = (id: ValueId): Node | null => (made.has(id) ? pending.find((n) => n.outputs.includes(id))! : (this.producer.get(id)?.node ?? null));
     const add = (op: string, inputs: readonly ValueId[], attrs: unknown, name: string, origin: string): ValueId => {
       const types = this.ops.infer(op, inputs.map((i) => value(i).type), attrs, origin);
@@ -203,7 +204,9 @@ export class GraphEditor {
       const r = results[i];
       const own = this.values.get(o)!;
       const other = made.get(r) ?? this.values.get(r) ?? fail('E901', `a rule replaces %${o} by %${r}, which is not there`, { node: origin });
-      if (own.type.dtype !== other.type.dtype || !sameShape(own.type.shape, other.type.shape)) fail('E901', `a rule changes the type of %${o}`, { node: origin });
+      if (own.type.dtype !== other.type.dtype || !sameShape(own.type.shape, other.type.shape)) {
+        fail('E901', `a rule changes the type of %${o}`, { node: origin });
+      }
       if (made.has(r) && !final.has(r)) final.set(r, o);
       else {
         const [p, q] = [own.precision, other.precision];

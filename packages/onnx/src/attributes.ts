@@ -36,7 +36,9 @@ export class Attributes {
     const a = this.map.get(name);
     if (!a) return absent;
     // Files before IR version 2 leave the kind out.
-    if (a.type && a.type !== kind) fail('E209', `attribute ${name} is of the wrong kind`, { node: this.node, found: `kind ${a.type}`, expected: `kind ${kind}` });
+    if (a.type && a.type !== kind) {
+      fail('E209', `attribute ${name} is of the wrong kind`, { node: this.node, found: `kind ${a.type}`, expected: `kind ${kind}` });
+    }
     return read(a);
   }
 

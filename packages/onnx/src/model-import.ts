@@ -254,7 +254,9 @@ export class ModelImport {
       const emitted = fn
         ? this.call(fn, inputs, attributes, origin, depth)
         : importer!(new OnnxNode(b, op, origin, opset, new Attributes(attributes, origin), inputs, inputNames, outputs, {
-            inline: (g, label, bound = []) => this.inline(g, bound, origin, { ...frame, scope: new Scope(scope), prefix: `${origin}/${label}/`, depth: depth + 1 }),
+            inline: (g, label, bound = []) => this.inline(g, bound, origin, {
+              ...frame, scope: new Scope(scope), prefix: `${origin}/${label}/`, depth: depth + 1,
+            }),
             readTensor: (p, name) => readTensor(p, name, this.options.folder),
             wanted: (name) => this.wanted.add(name),
           }));

@@ -41,7 +41,9 @@ export function opsetsOf(imports: readonly OperatorSetIdProto[] | null | undefin
  */
 export function decodeModel(bytes: Uint8Array): ModelProto {
   const bad = (found: string, cause?: unknown): never =>
-    fail('E201', 'not an ONNX model, or the file is cut short', { found, expected: 'a serialised ModelProto', remedy: 'check that the file was copied whole' }, cause);
+    fail('E201', 'not an ONNX model, or the file is cut short', {
+      found, expected: 'a serialised ModelProto', remedy: 'check that the file was copied whole',
+    }, cause);
   if (bytes.length === 0) bad('an empty file');
   if (bytes.length > MAX_MODEL_BYTES) bad(`${bytes.length} bytes`);
   let model: ModelProto;

@@ -36,7 +36,7 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
     if (p.budget && least > p.budget.limit) {
       fail('E501', 'no assignment meets the budget', {
         found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`,
-        remedy: 'raise the budget, or allow fewer bits with --weights and --activations',
+        remedy: 'raise the budget, allow fewer bits with --weights and --activations, or unpin the ends with --free-ends',
       });
     }
     const omega = await measureSensitivities({ ...p, labels: options.labels });

@@ -193,7 +193,9 @@ export async function measureProbes(p: Probing, wrt: readonly ValueId[], step: s
       const fed = heads.map((h) => allocate('f32', typeOf(g, h).shape));
       for (let n = 0; n < size; n++) {
         if (!z) {
-          for (const { data } of fed) for (let i = Math.ceil((n * data.length) / size); i < ((n + 1) * data.length) / size; i++) data[i] = rng.u32() & 1 ? 1 : -1;
+          for (const { data } of fed) {
+            for (let i = Math.ceil((n * data.length) / size); i < ((n + 1) * data.length) / size; i++) data[i] = rng.u32() & 1 ? 1 : -1;
+          }
           continue;
         }
         const classes = z.shape[1];
@@ -227,7 +229,9 @@ function logitGradient(z: Float32Array, label: number | Rng): Float64Array {
   const total = e.reduce((a, v) => a + v, 0);
   const prob = e.map((v) => v / total);
   if (typeof label === 'number') {
-    if (!(label >= 0 && label < z.length)) fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${z.length - 1}` });
+    if (!(label >= 0 && label < z.length)) {
+      fail('E302', 'a label is outside the classes of the model', { found: String(label), expected: `0 to ${z.length - 1}` });
+    }
     return prob.map((v, c) => (c === label ? v - 1 : v));
   }
   const noise = prob.map((v) => (label.u32() & 1 ? Math.sqrt(v) : -Math.sqrt(v)));

@@ -19,7 +19,7 @@ export const uniform: SearchStrategy<object> = {
       const least = Math.min(...points.map((q) => cost(q.choice)));
       fail('E501', 'no uniform bit-width meets the budget', {
         found: budget!.text, expected: `at least ${showCost(budget!.kind, least, p.layers)}`,
-        remedy: 'raise the budget, or allow fewer bits with --weights and --activations',
+        remedy: 'raise the budget, allow fewer bits with --weights and --activations, or unpin the ends with --free-ends',
       });
     }
     return {

@@ -56,7 +56,9 @@ export function elementCount(shape: readonly number[], node?: string): number {
     if (d === 0) zero = true;
     else n *= d;
     if (n > MAX_ELEMENTS) {
-      fail('E206', 'tensor too large', { node, found: `[${shape.join(', ')}]`, expected: `at most ${MAX_ELEMENTS} elements`, remedy: 'check the shape, or reduce the batch or image size' });
+      fail('E206', 'tensor too large', {
+        node, found: `[${shape.join(', ')}]`, expected: `at most ${MAX_ELEMENTS} elements`, remedy: 'check the shape, or reduce the batch or image size',
+      });
     }
   }
   return zero ? 0 : n;

@@ -12,7 +12,9 @@ export interface Tensor {
 export function tensor(dtype: DType, shape: readonly number[], data: TypedArray): Tensor {
   const n = elementCount(shape);
   if (data.length !== n || !(data instanceof DTYPES[dtype].array)) {
-    fail('E204', 'tensor data does not fit its type', { found: `${data.length} elements of ${data.constructor.name}`, expected: `${n} elements of ${dtype} [${shape.join(', ')}]` });
+    fail('E204', 'tensor data does not fit its type', {
+      found: `${data.length} elements of ${data.constructor.name}`, expected: `${n} elements of ${dtype} [${shape.join(', ')}]`,
+    });
   }
   return { dtype, shape: [...shape], data };
 }
@@ -21,7 +23,9 @@ export function tensor(dtype: DType, shape: readonly number[], data: TypedArray)
 export function tensorOf(dtype: DType, shape: readonly number[], values: ArrayLike<number | bigint | boolean>): Tensor {
   const out = allocate(dtype, shape);
   if (values.length !== out.data.length) {
-    fail('E204', 'tensor data does not fit its shape', { found: `${values.length} elements`, expected: `${out.data.length} elements for [${shape.join(', ')}]` });
+    fail('E204', 'tensor data does not fit its shape', {
+      found: `${values.length} elements`, expected: `${out.data.length} elements for [${shape.join(', ')}]`,
+    });
   }
   for (let i = 0; i < values.length; i++) setAt(out, i, values[i]);
   return out;

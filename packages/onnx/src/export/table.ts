@@ -36,7 +36,8 @@ interface Window { kernel: number[]; strides: number[]; pads: number[]; dilation
 interface Activation { activation?: { min: number; max: number } | null }
 
 const reduce = (opType: string): Row => withInputs<Axes>(opType, (a) => [a.axes], (a) => ({ keepdims: flag(a.keepdims) }));
-const argReduce = (opType: string): Row => withAttrs<Axis & { keepdims: boolean; last: boolean }>(opType, (a) => ({ axis: a.axis, keepdims: flag(a.keepdims), select_last_index: flag(a.last) }));
+const argReduce = (opType: string): Row =>
+  withAttrs<Axis & { keepdims: boolean; last: boolean }>(opType, (a) => ({ axis: a.axis, keepdims: flag(a.keepdims), select_last_index: flag(a.last) }));
 /** Boolean or bitwise form by operand type. */
 const logical = (name: string): Row => (c, n) => c.emit(c.typeOf(n.inputs[0]).dtype === 'bool' ? name : `Bitwise${name}`, n.inputs, n.outputs);
 
@@ -84,7 +85,9 @@ export const EXPORTS: Readonly<Record<string, Row>> = {
     const a = n.attrs as Axis & { exclusive: boolean; reverse: boolean };
     c.emit('CumSum', [n.inputs[0], c.constant(scalar('i64', a.axis))], n.outputs, { exclusive: flag(a.exclusive), reverse: flag(a.reverse) });
   },
-  topk: withInputs<Axis & { k: number; largest: boolean; sorted: boolean }>('TopK', (a) => [[a.k]], (a) => ({ axis: a.axis, largest: flag(a.largest), sorted: flag(a.sorted) })),
+  topk: withInputs<Axis & { k: number; largest: boolean; sorted: boolean }>('TopK', (a) => [[a.k]], (a) => ({
+    axis: a.axis, largest: flag(a.largest), sorted: flag(a.sorted),
+  })),
   reshape: withInputs<{ shape: number[] }>('Reshape', (a) => [a.shape], () => ({ allowzero: 1 })),
   expand: withInputs<{ shape: number[] }>('Expand', (a) => [a.shape]),
   transpose: withAttrs<{ perm: number[] }>('Transpose', (a) => ({ perm: a.perm })),

@@ -12,7 +12,9 @@ export const BatchNormalization: OnnxImporter = floats((n) => {
   const [x, scale, bias, mean, variance] = n.all();
   const epsilon = n.attrs.float('epsilon', 1e-5);
   const rank = n.rank(0);
-  if (n.shape(3).reduce((p, d) => p * d, 1) !== n.shape(1).reduce((p, d) => p * d, 1)) n.mismatch(`mean [${n.shape(3).join(', ')}]`, `[${n.shape(1).join(', ')}]`);
+  if (n.shape(3).reduce((p, d) => p * d, 1) !== n.shape(1).reduce((p, d) => p * d, 1)) {
+    n.mismatch(`mean [${n.shape(3).join(', ')}]`, `[${n.shape(1).join(', ')}]`);
+  }
   if (n.opset >= 14 && n.attrs.bool('training_mode', false)) {
     const axes = [0, ...axesFrom(2, rank)];
     const momentum = n.attrs.float('momentum', 0.9);

@@ -21,5 +21,7 @@ export const ConvTranspose: OnnxImporter = (n) => {
       [pads[i], pads[rank + i]] = auto === 'SAME_UPPER' ? [half, rest] : [rest, half];
     });
   }
-  return n.op('conv_transpose', n.optional(2) === null ? [n.x(0), n.x(1)] : n.all(), { strides, dilations, pads, group: n.attrs.int('group', 1), outputPadding });
+  return n.op('conv_transpose', n.optional(2) === null ? [n.x(0), n.x(1)] : n.all(), {
+    strides, dilations, pads, group: n.attrs.int('group', 1), outputPadding,
+  });
 };

@@ -16,7 +16,8 @@ export const Pad: OnnxImporter = (n) => {
   const crop = pads.map((p) => Math.max(0, -p));
   const sizes = shape.map((d, i) => d - crop[i] - crop[rank + i]);
   if (sizes.some((s) => s < 0)) n.mismatch(`pads [${given.join(', ')}]`, `at most [${shape.join(', ')}] cropped`);
-  const x = crop.some((c) => c > 0) ? n.op('slice', [n.x(0)], { starts: sizes.map((s, i) => (s === 0 ? 0 : crop[i])), steps: shape.map(() => 1), sizes }) : n.x(0);
+  const starts = sizes.map((s, i) => (s === 0 ? 0 : crop[i]));
+  const x = crop.some((c) => c > 0) ? n.op('slice', [n.x(0)], { starts, steps: shape.map(() => 1), sizes }) : n.x(0);
   const grow = pads.map((p) => Math.max(0, p));
   if (grow.every((p) => p === 0)) return x;
   return n.op('pad', [x], { pads: grow, mode: n.attrs.string('mode', 'constant'), value });

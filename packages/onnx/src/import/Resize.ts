@@ -1,10 +1,14 @@
 import type { OnnxImporter, OnnxNode } from '../node.js';
 
 const MODES = new Set(['nearest', 'linear', 'cubic']);
-const COORDINATES = new Set(['half_pixel', 'half_pixel_symmetric', 'pytorch_half_pixel', 'align_corners', 'asymmetric', 'tf_crop_and_resize', 'tf_half_pixel_for_nn']);
+const COORDINATES = new Set([
+  'half_pixel', 'half_pixel_symmetric', 'pytorch_half_pixel', 'align_corners', 'asymmetric', 'tf_crop_and_resize', 'tf_half_pixel_for_nn',
+]);
 
 /** The core op, with opset 10's meaning of what is not given. */
-export function emitResize(n: OnnxNode, sizes: readonly number[], scales: readonly number[], given: Partial<Record<string, unknown>>): ReturnType<OnnxImporter> {
+export function emitResize(
+  n: OnnxNode, sizes: readonly number[], scales: readonly number[], given: Partial<Record<string, unknown>>,
+): ReturnType<OnnxImporter> {
   const mode = n.attrs.string('mode', 'nearest');
   if (!MODES.has(mode)) n.unsupported(`mode ${mode}`);
   if (sizes.every((s, i) => s === n.shape(0)[i]) && given.roi === null) return n.x(0);

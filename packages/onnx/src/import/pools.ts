@@ -38,7 +38,9 @@ export const pools: Readonly<Record<string, OnnxImporter>> = {
     const rank = extra.length;
     // Padding adds zeros to the sum, so all of it is counted in the mean that stands for the sum.
     const pads = w.pads.map((p, i) => (i < rank ? p : p + extra[i - rank]));
-    return lpNorm(n, n.attrs.int('p', 2), product(w.kernel), (x) => n.op('avg_pool', [x], { ...w, pads, ceilExtra: extra.map(() => 0), countIncludePad: true }));
+    return lpNorm(n, n.attrs.int('p', 2), product(w.kernel), (x) => n.op('avg_pool', [x], {
+      ...w, pads, ceilExtra: extra.map(() => 0), countIncludePad: true,
+    }));
   },
   GlobalAveragePool: (n) => average(n, n.x(0), spatialOf(n)),
   GlobalMaxPool: (n) => n.op('reduce_max', [n.x(0)], { axes: spatialOf(n).map((_, i) => i + 2), keepdims: true }),

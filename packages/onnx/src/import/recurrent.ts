@@ -127,7 +127,9 @@ function recurrent(kind: Kind): OnnxImporter {
       const cell: Cell = {
         hidden,
         gates: (id, from, to) => compose.sliceAxis(b, id, b.shapeOf(id).length - 1, from * hidden, (to - from) * hidden),
-        recur: (h, from, to, withBias) => n.op('linear', [h, rowsOf(r, from, to), ...(withBias && recurrentBias !== null ? [rowsOf(recurrentBias, from, to)] : [])]),
+        recur: (h, from, to, withBias) => n.op('linear', [
+          h, rowsOf(r, from, to), ...(withBias && recurrentBias !== null ? [rowsOf(recurrentBias, from, to)] : []),
+        ]),
         activate: kind.activations.map((_, i) => {
           const name = names[d * kind.activations.length + i] ?? '';
           const f = ACTIVATIONS[name.toLowerCase()] ?? n.unsupported(`activation ${name}`);
