@@ -330,8 +330,9 @@ async function configured(f: Flags): Promise<CompileConfig> {
   const file = (f.config as string | undefined) ?? (existsSync(beside) ? beside : null);
   const written: CompileConfig = file === null ? {} : await readConfig(file);
   // One way to fix the bits replaces another.
-  const { budget: _, precision: __, assignment: ___, strategy, strategyOptions, ...rest } = written;
-  const base: CompileConfig = f.budget !== undefined ? { ...rest, strategy, strategyOptions } : f.precision !== undefined || f.assignment !== undefined ? rest : written;
+  const { budget: _, precision: __, assignment: ___, strategy, strategyOptions, weights, activations, ...rest } = written;
+  const base: CompileConfig =
+    f.budget !== undefined ? { ...rest, strategy, strategyOptions, weights, activations } : f.precision !== undefined || f.assignment !== undefined ? rest : written;
   const flags = given({
     calib: f.calib, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
     freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined,

@@ -10,14 +10,14 @@ import {
 } from '@bitloom/search';
 import { type Tensor, allocate, isFloat, readNpy, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
 import { quantizable } from '@bitloom/transforms';
-import { buildBundle } from './build.js';
+import { buildBundle, wasmTargetOf } from './build.js';
 import { cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
 import { type CompileConfig, type SearchConfig, compileConfigSchema, parseConfig, searchConfigSchema } from './config.js';
 import { type LoadedModel, inputSpecs, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
 import { type Hooks, compileToProgram } from './pipeline.js';
 import type { LayerReport, PortReport } from './report.js';
-import { observe, search as runSearch, searchProblem } from './search.js';
+import { chosenStrategy, observe, search as runSearch, searchProblem } from './search.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
 export const PASSES = ['import', 'simplify', 'fuse-activation', 'candidates', 'chosen', 'calibrated'] as const;
@@ -82,6 +82,7 @@ export async function compileToText(path: string, config: CompileConfig, stopAft
 /** Refuses what can be refused before minutes of work; reads the assignment. */
 async function checked(o: CompileOptions): Promise<unknown> {
   checkSearch(o);
+  wasmTargetOf(o.target);
   if (o.assignment === null) return null;
   if (o.budget !== null || o.precision !== null || o.strategy !== null) {
     fail('E103', 'an assignment fixes the bits', { found: '--assignment with --budget, --precision or --strategy', remedy: 'give one of them' });
@@ -96,7 +97,7 @@ async function checked(o: CompileOptions): Promise<unknown> {
 }
 
 function checkSearch(o: SearchOptions): void {
-  if (o.precision !== null) parsePrecision(o.precision);
+  chosenStrategy(o);
   // Only the syntax: without layers the graph is not looked at.
   if (o.budget !== null) parseBudget(o.budget, null as never, []);
   o.pin.forEach(parsePin);

@@ -44,13 +44,19 @@ function vectorFile(vectors: readonly { inputs: TensorMap; outputs: TensorMap }[
   return writeNpz(arrays);
 }
 
+/** The target that makes the module, if any. @throws E103 for two of them */
+export function wasmTargetOf(targets: readonly TargetName[]): TargetName | undefined {
+  const [first, other] = new Set(targets.filter((t) => t !== 'c'));
+  if (other) fail('E103', 'a bundle holds one WebAssembly module', { found: targets.join(', '), remedy: 'choose wasm or wasm-scalar' });
+  return first;
+}
+
 /** @param samples inputs for the recorded vectors */
 export async function buildBundle(c: Compiled, o: CompileOptions, samples: readonly TensorMap[]): Promise<Built> {
   const { graph, model } = c;
   const program = c.program ?? fail('E901', 'nothing to build');
   const plans = new Map(o.target.map((t) => [t, planFor(program, t)]));
-  const [wasmTarget, other] = [...plans.keys()].filter((t) => t !== 'c');
-  if (other) fail('E103', 'a bundle holds one WebAssembly module', { found: o.target.join(', '), remedy: 'choose wasm or wasm-scalar' });
+  const wasmTarget = wasmTargetOf(o.target);
   const first = plans.get(o.target[0])!;
   const packed = plans.get(wasmTarget ?? 'c')!;
   const vectors = samples.map((inputs) => ({ inputs, outputs: runProgram(program, inputs) }));

@@ -21,6 +21,8 @@ export interface LoadedModel {
   readonly bytes: Uint8Array;
   readonly folder: string;
   readonly define: Readonly<Record<string, number>>;
+  /** Names in `define` that are no dimension of the model. */
+  readonly unusedDefines: readonly string[];
 }
 
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
@@ -45,7 +47,7 @@ export async function loadModel(
   const imported = importOnnx(bytes, { define, folder, name });
   return {
     graph: await prepare(imported.graph, afterPass), annotations: imported.annotations, name, folder, define, bytes,
-    opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
+    unusedDefines: Object.keys(define).filter((d) => !imported.symbols.includes(d)), opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
   };
 }
 
