@@ -10,6 +10,7 @@ import { type ConvCase, canonicalBits, convProgram, describeCase, expected, rand
 const cc = await findCompiler();
 if (!cc) console.log(`skipped: ${NO_C_COMPILER}`);
 const clang = await findCompiler(['clang']);
+if (cc && !clang) console.log('skipped in part: no clang');
 
 /** Whether this machine runs code for an instruction set named as in /proc/cpuinfo. */
 function hasCpu(flag: string): boolean {
@@ -19,6 +20,8 @@ function hasCpu(flag: string): boolean {
     return false;
   }
 }
+const avx2 = hasCpu('avx2');
+if (cc && !avx2) console.log('skipped in part: no AVX2');
 const native = process.arch === 'x64' ? ['-march=native'] : [];
 
 const WIDTHS: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -67,7 +70,7 @@ describe.skipIf(!cc)('convolutions in C equal the reference bit for bit', () => 
   it('all 64 pairs of widths, with the instructions of this machine', async () => {
     await check(intCases(new Rng(2), PAIRS), cc!, ['-std=gnu99', '-O1', ...native]);
   });
-  it.skipIf(!hasCpu('avx2'))('AVX2', async () => {
+  it.skipIf(!avx2)('AVX2', async () => {
     const rng = new Rng(3);
     const cases = [...intCases(rng, PAIRS.filter(([w, a]) => (w + a) % 4 === 0)), ...intCases(rng, [[8, 8], [1, 1]])];
     await check(cases, cc!, ['-std=c99', '-O1', '-mavx2', '-mpopcnt']);

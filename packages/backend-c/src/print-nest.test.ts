@@ -11,6 +11,7 @@ import { buffer, canonicalBits, runOnce } from './test-programs.test.fixtures.js
 const cc = await findCompiler();
 if (!cc) console.log(`skipped: ${NO_C_COMPILER}`);
 const clang = await findCompiler(['clang']);
+if (cc && !clang) console.log('skipped in part: no clang');
 
 const ALL_DTYPES = Object.keys(DTYPES) as DType[];
 const SCALARS: readonly Scalar[] = ['i32', 'i64', 'f32', 'f64'];
