@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { NO_C_COMPILER, C_VARIANTS, findCompiler } from '@bitloom/backend-c';
-import { WASM_VARIANTS, emitWasm, runWasm } from '@bitloom/backend-wasm';
+import { emitWasm, runWasm, variantsFor } from '@bitloom/backend-wasm';
 import { makePlan } from '@bitloom/codegen';
 import { prepare } from '@bitloom/compiler';
 import { BitloomError, formatDiagnostic } from '@bitloom/diagnostics';
@@ -131,8 +131,7 @@ describe.skipIf(absent !== undefined)('ONNX node cases', () => {
   it('run on WebAssembly, with and without SIMD, bit for bit as the reference', () => check('wasm', WASM_EXCLUSIONS, async (s) => {
     if (!s.reference) return 'no program';
     for (const target of ['wasm', 'wasm-scalar']) {
-      const variants = WASM_VARIANTS.filter((v) => target === 'wasm' || v.isa === 'scalar');
-      const plan = makePlan(s.program!, { target, variants });
+      const plan = makePlan(s.program!, { target, variants: variantsFor(target) });
       const wrong = judgeBackend(s, await runWasm(await emitWasm(plan), plan, s.case.inputs));
       if (wrong !== null) return `${target}: ${wrong}`;
     }
