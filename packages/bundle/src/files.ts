@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { constants, existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { access, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { fail } from '@bitloom/diagnostics';
+import { BitloomError, fail } from '@bitloom/diagnostics';
 import { type Manifest, parseManifest, sha256 } from './manifest.js';
 
 export type Files = ReadonlyMap<string, Uint8Array | string>;
@@ -35,7 +35,7 @@ export async function writeFolder(folder: string, files: Files): Promise<void> {
   } catch (cause) {
     await rm(made ?? temp, { recursive: true, force: true }).catch(() => undefined);
     await rename(old, target).catch(() => undefined); // back in place, where it was moved and nothing took its place
-    if (cause instanceof Error && 'diagnostic' in cause) throw cause;
+    if (cause instanceof BitloomError) throw cause;
     fail('E703', 'output cannot be written', { node: folder, found: (cause as NodeJS.ErrnoException).code ?? String(cause), remedy: 'check the path and its permissions' }, cause);
   }
 }
@@ -104,7 +104,13 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
 export function abandonOutput(path: string): void {
   const target = resolve(path);
   const folder = dirname(target);
-  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    return; // nothing can lie in a folder that cannot be listed
+  }
+  for (const name of names) {
     const part = /^\.[0-9a-f]{12}\.(tmp|old)$/.exec(name.startsWith(basename(target)) ? name.slice(basename(target).length) : '');
     if (!part) continue;
     if (part[1] === 'old' && !existsSync(target)) renameSync(join(folder, name), target);

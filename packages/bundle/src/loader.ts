@@ -75,7 +75,10 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
 
   const pkg = {
     name: packageName(name), version: '0.0.0', private: true, type: 'module', sideEffects: false,
-    exports: { '.': { types: './index.d.ts', default: './index.js' } },
+    exports: {
+      '.': { types: './index.d.ts', default: './index.js' },
+      ...Object.fromEntries([files.wasm, files.weights, 'manifest.json'].map((f) => [`./${f}`, `./${f}`])),
+    },
   };
   return new Map([
     ['index.js', js.getFullText()],

@@ -110,7 +110,7 @@ export interface CRunner {
 /** Compiles the bundle's C with the machine's compiler; a string (the reason) where there is none. */
 export async function cRunner(b: OpenBundle, program: Program): Promise<CRunner | string> {
   const t = b.manifest.targets.c;
-  if (!t) return 'the bundle holds no C';
+  if (!t) fail('E701', 'the bundle holds no C', { remedy: 'compile with --target c' });
   const files = new Map<string, string>();
   for (const path of Object.keys(b.manifest.files)) {
     if (path.startsWith(`${t.folder}/`)) files.set(path.slice(t.folder.length + 1), new TextDecoder().decode(await b.read(path)));
@@ -125,7 +125,8 @@ export async function cRunner(b: OpenBundle, program: Program): Promise<CRunner 
 /** The recorded samples of a bundle. */
 export async function recordedVectors(b: OpenBundle): Promise<{ inputs: TensorMap; outputs: TensorMap }[]> {
   const arrays = readNpz(await b.read(b.manifest.reference.vectors));
-  const count = arrays.size === 0 ? 0 : [...arrays.values()][0].shape[0];
+  const count = [...arrays.values()][0]?.shape[0] ?? 0;
+  if (count === 0) fail('E701', 'the bundle records no vectors', { node: b.manifest.reference.vectors, remedy: 'compile the model again' });
   const sample = (prefix: string, ports: readonly PortReport[], i: number): TensorMap =>
     new Map(ports.map((p) => {
       const all = arrays.get(`${prefix}/${p.name}`);

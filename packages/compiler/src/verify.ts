@@ -49,7 +49,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
   const program = await referenceProgram(bundle);
   const skipped: string[] = [];
   const wasm = bundle.manifest.targets.wasm ? await wasmRunner(bundle, program) : null;
-  const c = await cRunner(bundle, program);
+  const c = bundle.manifest.targets.c ? await cRunner(bundle, program) : 'the bundle holds no C';
   if (!wasm) skipped.push('wasm: the bundle holds no WebAssembly');
   if (typeof c === 'string') skipped.push(`c: ${c}`);
 

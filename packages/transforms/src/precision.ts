@@ -59,7 +59,7 @@ export function layersOf(g: Graph): Layer[] {
     if (node.op !== 'conv' && node.op !== 'linear') return [];
     const [input, weight] = node.inputs;
     const { dtype, shape: w } = typeOf(g, weight);
-    if (constantData(producer, weight) === null || dtype !== 'f32' || w.length > 4) return [];
+    if (constantData(producer, weight) === null || dtype !== 'f32' || w.length > 4 || elementCount(w) === 0) return [];
     const elements = elementCount(w);
     const [output] = node.outputs;
     const y = typeOf(g, output).shape;
