@@ -15,6 +15,7 @@ export default defineConfig({
       extends: true,
       test: {
         ...folder,
+        setupFiles: [`${root}tools/vitest-setup.ts`],
         include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
         testTimeout: 60_000,
       },

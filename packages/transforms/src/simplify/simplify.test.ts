@@ -52,6 +52,7 @@ class Sampler {
   private layer(x: ValueId): ValueId {
     const { b } = this;
     const shape = b.shapeOf(x);
+    if (shape.length === 0) return x;
     const n = shape.length - 2;
     if (n < 1 || n > 2 || this.chance(0.2)) {
       const k = shape.at(-1)!;
