@@ -24,7 +24,7 @@ export interface WasmVariant extends KernelVariant {
   arguments(p: ConvParams, at: { readonly args: readonly number[]; readonly result: number; readonly scratch: number }): number[];
 }
 
-type Definition = Omit<WasmVariant, 'scratch' | 'arguments'> & { numbers(p: ConvParams): CallNumbers };
+type Definition = Omit<WasmVariant, 'scratch' | 'prepared' | 'arguments'> & { numbers(p: ConvParams): CallNumbers };
 
 function variant(d: Definition): WasmVariant {
   const offsets = (p: ConvParams): { at: Partial<Record<Region, number>>; bytes: number } => {
@@ -40,6 +40,7 @@ function variant(d: Definition): WasmVariant {
   return {
     ...d,
     scratch: (p) => offsets(p).bytes,
+    prepared: () => 0,
     arguments: (p, { args, result, scratch }) => {
       const { at } = offsets(p);
       const operands = { x: args[0], w: args[1], scale: args[2], offset: args[3] ?? 0, y: result };

@@ -2,10 +2,10 @@ import type { BufferDef, ConvParams, KernelCall, Nest, Program } from '@bitloom/
 import { type Bits, packPlanes, weightCode } from '@bitloom/numerics';
 import { DTYPES, type DType, type TypedArray, rowMajorStrides } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { ALIGNMENT, type KernelVariant, type Location, PACKINGS, type Plan, WEIGHTS_SLACK, chooseVariant, makePlan } from './index.js';
+import { ALIGNMENT, type KernelVariant, type Location, PACKINGS, type Plan, WEIGHTS_SLACK, makePlan, rankVariants } from './index.js';
 
 const variant = (name: string, o: Partial<KernelVariant> = {}): KernelVariant => ({
-  name, kernel: 'int8', isa: 'scalar', accepts: () => true, cost: () => 1, packing: () => 'bytes', scratch: () => 0, symbol: () => name, ...o,
+  name, kernel: 'int8', isa: 'scalar', accepts: () => true, cost: () => 1, packing: () => 'bytes', scratch: () => 0, prepared: () => 0, symbol: () => name, ...o,
 });
 
 const params = (o: Partial<ConvParams> = {}): ConvParams => ({
@@ -13,20 +13,20 @@ const params = (o: Partial<ConvParams> = {}): ConvParams => ({
   kind: 'int', weightBits: 4, activationBits: 8, xZero: 0, output: 'codes', lo: 0, hi: 255, ...o,
 });
 
-describe('chooseVariant', () => {
+describe('rankVariants', () => {
   it('takes the cheapest that accepts, the earlier of equals', () => {
     const table = [variant('dear', { cost: () => 9 }), variant('a', { cost: () => 2 }), variant('b', { cost: () => 2 }), variant('no', { accepts: () => false, cost: () => 0 })];
-    expect(chooseVariant(table, params(), 'n').name).toBe('a');
-    expect(chooseVariant(table, params(), 'n', (v) => v.name !== 'a').name).toBe('b');
+    expect(rankVariants(table, params(), 'n')[0].variant.name).toBe('a');
+    expect(rankVariants(table, params(), 'n', (v) => v.name !== 'a')[0].variant.name).toBe('b');
   });
   it('looks at the parameters', () => {
     const table = [variant('few', { kernel: 'bitserial', cost: (p) => p.weightBits! * p.activationBits! }), variant('any', { cost: () => 16 })];
-    expect([1, 4, 5].map((w) => chooseVariant(table, params({ weightBits: w as Bits, activationBits: 4 }), 'n').name)).toEqual(['few', 'few', 'any']);
+    expect([1, 4, 5].map((w) => rankVariants(table, params({ weightBits: w as Bits, activationBits: 4 }), 'n')[0].variant.name)).toEqual(['few', 'few', 'any']);
   });
   it('names the node where nothing accepts: E601', () => {
     const refused = expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E601', node: 'conv7', found: 'int W4A8', expected: 'x' }) });
-    expect(() => chooseVariant([variant('x', { accepts: () => false })], params(), 'conv7')).toThrow(refused);
-    expect(() => chooseVariant([variant('x')], params(), 'conv7', () => false)).toThrow(refused);
+    expect(() => rankVariants([variant('x', { accepts: () => false })], params(), 'conv7')).toThrow(refused);
+    expect(() => rankVariants([variant('x')], params(), 'conv7', () => false)).toThrow(refused);
   });
 });
 
@@ -135,6 +135,20 @@ describe('makePlan', () => {
     for (const alive of together) alive.forEach((a, i) => alive.slice(0, i).forEach((c) => expect(overlap(a, c), JSON.stringify([a, c])).toBe(false)));
     for (const l of together.flat()) expect(l.offset + l.bytes + WEIGHTS_SLACK).toBeLessThanOrEqual(plan.arenaBytes);
     expect([px, pLate, pEarly, pT].map((l) => l.bytes)).toEqual([12, 40, 24, 100]);
+  });
+
+  it('prepares weights once for calls that agree in what the layout depends on; the region follows the ranking', () => {
+    const b = new Builder();
+    const x = b.buffer('u8', 12);
+    const w = b.constant('i8', weights);
+    const ys = [b.conv(x, w), b.conv(x, w), b.conv(x, w, { xZero: 9 })];
+    const variants = [variant('slow', { cost: () => 5 }), variant('v', { prepared: () => 70 })];
+    const plan = makePlan(b.program([x], ys), { target: 't', variants });
+    expect(plan.calls.map((c) => c.prepared)).toEqual([0, 0, 128].map((offset) => ({ region: 'prepared', offset, bytes: 70 })));
+    expect([plan.preparations, plan.preparedBytes]).toEqual([[0, 2], 256 + WEIGHTS_SLACK]);
+    expect(plan.calls[0].ranking.map((r) => [r.variant.name, r.cost])).toEqual([['v', 1], ['slow', 5]]);
+    const measured = makePlan(b.program([x], ys), { target: 't', variants, cost: (v) => (v.name === 'slow' ? 1 : 2) });
+    expect([measured.calls[0].variant!.name, measured.calls[0].prepared, measured.preparedBytes]).toEqual(['slow', null, 0]);
   });
 
   it('serves outputs that are constants, and programs without calls', () => {

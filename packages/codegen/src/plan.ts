@@ -4,11 +4,14 @@ import { byteSize } from '@bitloom/tensor';
 import { type BufferDef, type KernelCall, type Port, type Program, convK } from '@bitloom/kernel-spec';
 import { alignUp, planMemory } from './memory.js';
 import { PACKINGS, type PackingName, type WeightShape } from './packing.js';
-import { type KernelVariant, type VariantFilter, chooseVariant } from './variant.js';
+import { type KernelVariant, type RankedVariant, type VariantCost, type VariantFilter, preparedFrom, rankVariants } from './variant.js';
 
-/** Constants live in the weights blob, everything else in the arena; offsets in bytes, 16-aligned. */
+/**
+ * Constants live in the weights blob, weights in the layout of a kernel in the prepared region, everything else in the arena;
+ * offsets in bytes, 16-aligned (prepared: 64-aligned).
+ */
 export interface Location {
-  readonly region: 'weights' | 'arena';
+  readonly region: 'weights' | 'prepared' | 'arena';
   readonly offset: number;
   readonly bytes: number;
 }
@@ -20,6 +23,9 @@ export interface PlannedCall {
   readonly args: readonly Location[];
   readonly results: readonly Location[];
   readonly scratch: Location | null;
+  readonly prepared: Location | null;
+  /** The chosen variant and its next best rival with their costs in ns; empty for nests. */
+  readonly ranking: readonly RankedVariant[];
 }
 
 /** How one constant buffer was packed. */
@@ -45,6 +51,10 @@ export interface Plan {
    */
   readonly weights: Uint8Array;
   readonly packedBytes: number;
+  /** Of the prepared region, {@link WEIGHTS_SLACK} included; 0 when no call needs it. */
+  readonly preparedBytes: number;
+  /** Calls whose weights must be prepared once, before the first run: one of those that share a region. */
+  readonly preparations: readonly number[];
   readonly arenaBytes: number;
   readonly inputs: readonly PlannedPort[];
   readonly outputs: readonly PlannedPort[];
@@ -52,6 +62,8 @@ export interface Plan {
 
 /** Kernels may load up to this many bytes past a constant or an arena buffer (never store). */
 export const WEIGHTS_SLACK = 64;
+/** Cache lines, and the widest vectors. */
+const PREPARED_ALIGNMENT = 64;
 
 const bufferBytes = (b: BufferDef): number => b.elements * byteSize(b.dtype);
 
@@ -59,11 +71,14 @@ export interface PlanOptions {
   readonly target: string;
   readonly variants: readonly KernelVariant[];
   readonly filter?: VariantFilter;
+  readonly cost?: VariantCost;
 }
 
 /** @throws E601 when no variant accepts a call, or the weights of a convolution are not constant */
 export function makePlan(program: Program, options: PlanOptions): Plan {
-  const variants = program.calls.map((c) => (c.family === 'conv' ? chooseVariant(options.variants, c.params, c.origin, options.filter) : null));
+  const rankings = program.calls.map((c) =>
+    c.family === 'conv' ? rankVariants(options.variants, c.params, c.origin, options.filter, options.cost).slice(0, 2) : []);
+  const variants = rankings.map((r): KernelVariant | null => r[0]?.variant ?? null);
 
   // A constant used in two ways is packed once per format and shape.
   const blobs: Uint8Array[] = [];
@@ -110,6 +125,23 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
   program.calls.forEach((c, i) => [...c.args, ...c.results].forEach((b) => touch(b, i)));
   for (const p of program.outputs) touch(p.buffer, program.calls.length);
 
+  const regions = new Map<string, Location>();
+  const preparations: number[] = [];
+  let preparedBytes = 0;
+  const prepared = program.calls.map((c, i): Location | null => {
+    const bytes = c.family === 'conv' ? variants[i]!.prepared(c.params) : 0;
+    if (c.family !== 'conv' || bytes === 0) return null;
+    const key = JSON.stringify([c.args[1], variants[i]!.symbol(c.params), preparedFrom(c.params)]);
+    const known = regions.get(key);
+    if (known) return known;
+    const location: Location = { region: 'prepared', offset: preparedBytes, bytes };
+    regions.set(key, location);
+    preparations.push(i);
+    preparedBytes += alignUp(bytes, PREPARED_ALIGNMENT);
+    return location;
+  });
+  if (preparedBytes) preparedBytes += WEIGHTS_SLACK;
+
   const scratch = program.calls.map((c, i) => (c.family === 'conv' ? variants[i]!.scratch(c.params) : 0));
   const ids = [...lives.keys()];
   const memory = planMemory([
@@ -126,6 +158,8 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     args: call.args.map((a, position) => (program.buffers[a].data ? constantOf(call, i, a, position) : arena.get(a)!)),
     results: call.results.map((r) => arena.get(r)!),
     scratch: scratch[i] > 0 ? { region: 'arena', offset: memory.offsets[ids.length + i], bytes: scratch[i] } : null,
+    prepared: prepared[i],
+    ranking: rankings[i],
   }));
   const inputs = program.inputs.map(portLocation);
   const outputs = program.outputs.map(portLocation);
@@ -136,5 +170,5 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     weights.set(b, at);
     at += b.length;
   }
-  return { program, target: options.target, calls, constants, weights, packedBytes, arenaBytes: memory.bytes + WEIGHTS_SLACK, inputs, outputs };
+  return { program, target: options.target, calls, constants, weights, packedBytes, preparedBytes, preparations, arenaBytes: memory.bytes + WEIGHTS_SLACK, inputs, outputs };
 }

@@ -4,7 +4,7 @@ import type { ConvParams } from '@bitloom/kernel-spec';
 import type { PackingName } from './packing.js';
 
 /** What reports call the kernel. */
-export type KernelName = 'bitserial' | 'int8' | 'depthwise' | 'f32';
+export type KernelName = 'bitserial' | 'lut' | 'dual' | 'dot8' | 'swar' | 'int8' | 'depthwise' | 'f32';
 
 /**
  * A specialised implementation of the conv family. Code is specialised by `symbol`: calls with the same symbol share one
@@ -21,17 +21,36 @@ export interface KernelVariant {
   packing(p: ConvParams): PackingName;
   /** Bytes of arena scratch during the call. */
   scratch(p: ConvParams): number;
+  /**
+   * Bytes in which the kernel keeps the weights in its own layout, filled once, before the first call, from the packed weights
+   * (and from {@link preparedFrom} alone); 0 when it reads packed weights.
+   */
+  prepared(p: ConvParams): number;
   symbol(p: ConvParams): string;
 }
+
+/** Parameters that prepared weights may depend on: calls that agree in them, in variant symbol and in weights share one region. */
+export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.xZero];
 
 /** Restricts the choice, e.g. to force `bitserial` in tests. */
 export type VariantFilter = (v: KernelVariant, p: ConvParams) => boolean;
 
-/** The cheapest variant that accepts the parameters; ties go to the earlier row. */
-export function chooseVariant<V extends KernelVariant>(variants: readonly V[], p: ConvParams, origin: string, filter: VariantFilter = () => true): V {
-  let best: V | null = null;
-  for (const v of variants) if (v.accepts(p) && filter(v, p) && (!best || v.cost(p) < best.cost(p))) best = v;
-  return best ?? fail('E601', 'no kernel variant accepts this convolution', {
+/** Time in ns of one call of a variant: measured, or estimated by {@link KernelVariant.cost}. */
+export type VariantCost = (v: KernelVariant, p: ConvParams) => number;
+
+export interface RankedVariant<V extends KernelVariant = KernelVariant> {
+  readonly variant: V;
+  /** ns */
+  readonly cost: number;
+}
+
+/** Every variant that accepts the parameters, cheapest first; ties go to the earlier row. @throws E601 when there is none */
+export function rankVariants<V extends KernelVariant>(
+  variants: readonly V[], p: ConvParams, origin: string, filter: VariantFilter = () => true, cost: VariantCost = (v) => v.cost(p),
+): readonly [RankedVariant<V>, ...RankedVariant<V>[]] {
+  const accepted = variants.filter((v) => v.accepts(p) && filter(v, p)).map((variant) => ({ variant, cost: cost(variant, p) }));
+  const [first, ...rest] = accepted.sort((a, b) => a.cost - b.cost);
+  return first ? [first, ...rest] : fail('E601', 'no kernel variant accepts this convolution', {
     node: origin, found: `${p.kind} W${p.weightBits ?? 32}A${p.activationBits ?? 32}`, expected: variants.map((v) => v.name).join(', '),
   });
 }
