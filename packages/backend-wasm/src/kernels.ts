@@ -2,40 +2,11 @@
  * The functions that hot kernels are made of: one template each, a view that does all arithmetic before the template renders,
  * and checks of its parameters. Functions are named by what specialises them, so that calls share them.
  */
-import { readFileSync } from 'node:fs';
 import { fail } from '@bitloom/diagnostics';
-import { compileTemplate } from '@bitloom/codegen';
-import { type Bits, isBits, weightAlpha, weightBeta } from '@bitloom/numerics';
+import { weightAlpha, weightBeta } from '@bitloom/numerics';
+import type { Isa, WasmFunction } from './family.js';
+import { range, rendered, requireBits } from './render.js';
 
-export type Isa = 'simd128' | 'scalar';
-
-/** A function of the module; `text` renders its definition. */
-export interface WasmFunction {
-  readonly name: string;
-  text(): string;
-}
-
-const templates = new Map<string, (view: object) => string>();
-
-/** A function from templates/<template>.wat.hbs; `view` gets its name as `symbol`. */
-function rendered<V extends object>(template: string, name: string, view: V): WasmFunction {
-  return {
-    name,
-    text: () => {
-      let render = templates.get(template);
-      if (!render) {
-        const source = readFileSync(new URL(`../templates/${template}.wat.hbs`, import.meta.url), 'utf8');
-        templates.set(template, (render = compileTemplate<object>(source)));
-      }
-      return render({ ...view, symbol: name }).trimEnd();
-    },
-  };
-}
-
-function requireBits(b: number): Bits {
-  return isBits(b) ? b : fail('E901', 'kernel template: bit-width out of range', { found: String(b) });
-}
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 const isSimd = (isa: Isa): boolean => isa === 'simd128';
 
 // ---- pieces

@@ -2,9 +2,10 @@
 import { type KernelVariant, alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK, convMacs } from '@bitloom/kernel-spec';
 import {
-  CONV_PARAMS, type ConvParam, type EpilogueKind, type Isa, PANEL_STEP, type WasmFunction, bitserialTile, convFunctions, depthwiseFunctions,
+  CONV_PARAMS, type ConvParam, type EpilogueKind, PANEL_STEP, bitserialTile, convFunctions, depthwiseFunctions,
   depthwiseLanes, depthwisePixel, epilogue, gather, packActivations, panelTile, scalarTile, unpack, weightSums, widen,
 } from './kernels.js';
+import { type Isa, type WasmFunction, integerPacking } from './family.js';
 
 /** Scratch regions of a call, by the parameter that takes their address. */
 const REGIONS = ['codes', 'patch', 'panels', 'acc', 'sums'] as const;
@@ -59,7 +60,6 @@ const isDepthwise = (p: ConvParams): boolean => p.groups > 1 && p.groups === p.i
 const elementBytes = (p: ConvParams): 1 | 4 => (p.kind === 'int' ? 1 : 4);
 const outShift = (p: ConvParams): 0 | 2 => (p.output === 'codes' ? 0 : 2);
 const epilogueKind = (p: ConvParams): EpilogueKind => (p.kind === 'f32' ? 'bias' : p.output);
-const integerPacking = (p: ConvParams): 'planes' | 'bytes' => (p.weightBits! < 8 ? 'planes' : 'bytes');
 /** Bytes of one packed weight row. */
 const planesRow = (p: ConvParams): number => p.weightBits! * Math.ceil(convK(p) / 8);
 const integerRow = (p: ConvParams): number => (p.weightBits! < 8 ? planesRow(p) : convK(p));
