@@ -3,3 +3,4 @@ export * from './variant.js';
 export * from './memory.js';
 export * from './plan.js';
 export * from './template.js';
+export * from './costs.js';

@@ -12,7 +12,7 @@ const liveBound = (all: readonly Lifetime[]): number =>
 describe('planMemory', () => {
   it('keeps live buffers apart, aligned, inside the arena, and between the live bound and the sum', () => {
     fc.assert(fc.property(lifetimes, (all) => {
-      const { offsets, bytes } = planMemory(all);
+      const { offsets, bytes, live } = planMemory(all);
       all.forEach((a, i) => {
         expect(offsets[i] % ALIGNMENT).toBe(0);
         expect(offsets[i] + a.bytes).toBeLessThanOrEqual(bytes);
@@ -22,7 +22,8 @@ describe('planMemory', () => {
           expect(!together || apart || a.bytes === 0 || b.bytes === 0, `${i} and ${j}`).toBe(true);
         });
       });
-      expect(bytes).toBeGreaterThanOrEqual(liveBound(all));
+      expect(live).toBe(liveBound(all));
+      expect(bytes).toBeGreaterThanOrEqual(live);
       expect(bytes).toBeLessThanOrEqual(all.reduce((s, b) => s + alignUp(b.bytes), 0));
     }), { numRuns: 300 });
   });
@@ -42,6 +43,18 @@ describe('planMemory', () => {
   it('is deterministic among equals and empty for nothing', () => {
     const same = Array.from({ length: 5 }, (): Lifetime => ({ bytes: 16, first: 0, last: 0 }));
     expect(planMemory(same).offsets).toEqual([0, 16, 32, 48, 64]);
-    expect(planMemory([])).toEqual({ offsets: [], bytes: 0 });
+    expect(planMemory([])).toEqual({ offsets: [], bytes: 0, live: 0 });
+  });
+
+  /** Lifetimes of a random network: layers with scratch in a row, results of which some are read again much later. */
+  const networks = fc.array(
+    fc.record({ bytes: fc.integer({ min: 1, max: 1e6 }), scratch: fc.nat(4e5), skip: fc.oneof(fc.constant(1), fc.integer({ min: 2, max: 12 })) }), { minLength: 1, maxLength: 60 },
+  ).map((layers) => layers.flatMap(({ bytes, scratch, skip }, i): Lifetime[] => [{ bytes, first: i, last: i + skip }, { bytes: scratch, first: i, last: i }]));
+
+  it('stays within 1.2 times the largest live set on random networks', () => {
+    fc.assert(fc.property(networks, (all) => {
+      const { bytes, live } = planMemory(all);
+      expect(bytes / live).toBeLessThanOrEqual(1.2);
+    }), { numRuns: 300 });
   });
 });

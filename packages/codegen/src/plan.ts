@@ -56,6 +56,8 @@ export interface Plan {
   /** Calls whose weights must be prepared once, before the first run: one of those that share a region. */
   readonly preparations: readonly number[];
   readonly arenaBytes: number;
+  /** Largest sum of buffers and scratch alive during one call: a lower bound of `arenaBytes`. */
+  readonly liveBytes: number;
   readonly inputs: readonly PlannedPort[];
   readonly outputs: readonly PlannedPort[];
 }
@@ -170,5 +172,8 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     weights.set(b, at);
     at += b.length;
   }
-  return { program, target: options.target, calls, constants, weights, packedBytes, preparedBytes, preparations, arenaBytes: memory.bytes + WEIGHTS_SLACK, inputs, outputs };
+  return {
+    program, target: options.target, calls, constants, weights, packedBytes, preparedBytes, preparations,
+    arenaBytes: memory.bytes + WEIGHTS_SLACK, liveBytes: memory.live, inputs, outputs,
+  };
 }

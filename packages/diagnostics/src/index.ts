@@ -31,6 +31,7 @@ export const CODES = {
   // 5xx: search (E501 exits 3)
   E501: 'budget is infeasible',
   E502: 'assignment or pin names an unknown node or scheme',
+  E503: 'cost table is malformed, or was made on another machine',
   // 6xx: codegen
   E601: 'operation cannot be lowered',
   E602: 'integer accumulator could overflow',
