@@ -9,6 +9,7 @@ import type { Plan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { TensorMap } from '@bitloom/kernel-spec';
 import { DTYPES, type Tensor, bytesOf, tensor } from '@bitloom/tensor';
+import type { CIsa } from './isa.js';
 
 interface Exit {
   readonly code: number | null;
@@ -45,8 +46,8 @@ export async function findCompiler(candidates: readonly string[] = [process.env.
   return null;
 }
 
-/** Full speed on this machine. */
-export const NATIVE_FLAGS: readonly string[] = ['-std=c99', '-O3', ...(process.arch === 'x64' ? ['-march=native'] : [])];
+/** Full speed; kernels choose their instruction sets at run time. */
+export const NATIVE_FLAGS: readonly string[] = ['-std=c99', '-O3'];
 
 export interface CBinary {
   /** The self-test program. */
@@ -94,10 +95,11 @@ export interface CRun {
 }
 
 /**
- * Runs samples one after the other.
+ * Runs samples one after the other, with the kernels of one instruction set (by default the best that the machine has).
+ * @param plan any of the plans that the library was emitted from
  * @throws E302 when a sample does not fit the plan's inputs; E603 when the program fails or writes something else than the outputs
  */
-export async function runC(binary: CBinary, plan: Plan, samples: readonly TensorMap[], options: { readonly steps?: boolean } = {}): Promise<CRun[]> {
+export async function runC(binary: CBinary, plan: Plan, samples: readonly TensorMap[], options: { readonly steps?: boolean; readonly isa?: CIsa } = {}): Promise<CRun[]> {
   function* input(): Generator<Uint8Array> {
     for (const s of samples) for (const p of plan.inputs) if (p.location.bytes) yield bytesOf(s.get(p.name)!);
   }
@@ -111,7 +113,7 @@ export async function runC(binary: CBinary, plan: Plan, samples: readonly Tensor
     }
   }
   if (!samples.length) return [];
-  const exit = await execute(binary.path, options.steps ? ['stream', '--steps'] : ['stream'], input());
+  const exit = await execute(binary.path, ['stream', ...(options.steps ? ['--steps'] : []), ...(options.isa ? [options.isa] : [])], input());
   const stepBytes = options.steps ? plan.calls.reduce((n, c) => n + c.results.reduce((m, l) => m + l.bytes, 0), 0) : 0;
   const expected = samples.length * (stepBytes + plan.outputs.reduce((n, p) => n + p.location.bytes, 0));
   if (exit.code !== 0 || exit.stdout.length !== expected) {

@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { type Location, type Plan, type PlannedCall, type PlannedPort, compileTemplate } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
-import { type BufferDef, type ConvParams, type TensorMap, convK } from '@bitloom/kernel-spec';
+import { type BufferDef, type ConvParams, type Nest, type TensorMap, convK } from '@bitloom/kernel-spec';
 import { DTYPES, bytesOf } from '@bitloom/tensor';
 import { C_TYPE, comment, floatLiteral, identifier, stringLiteral, uniqueIdentifiers, wordLines, wrapItems } from './c-text.js';
 import { helperCode } from './helpers.js';
 import { printNest, scalarFunctionCode } from './print-nest.js';
+import { ISAS, type IsaRow } from './isa.js';
 import { C_VARIANTS, type CVariant, commonCode } from './variants.js';
 
 const templates = new Map<string, (view: object) => string>();
@@ -44,6 +45,19 @@ function namedPorts(plan: Plan): { inputs: NamedPort[]; outputs: NamedPort[] } {
 const pointer = (type: string, l: Location): string => `ARENA(${type}, ${l.offset})`;
 /** Pointer to what is only read. */
 const input = (type: string, l: Location): string => (l.region === 'arena' ? pointer(`const ${type}`, l) : `WEIGHTS(${type}, ${l.offset})`);
+const preparedAt = (l: Location | null): string => (l ? `prepared + ${l.offset}` : 'NULL');
+
+/** The row of the instruction set that a plan was made for. */
+const isaOf = (plan: Plan): IsaRow => ISAS.find((i) => i.name === plan.target) ?? fail('E901', 'a plan for no instruction set of this backend', { found: plan.target });
+
+/** Text for each condition under which plans are compiled in, in one #if … #else … #endif; `always` plans count under every condition. */
+function conditional(plans: readonly Plan[], text: (compiledIn: readonly Plan[]) => string): string {
+  const always = plans.filter((p) => !isaOf(p).guard);
+  const guards = [...new Set(plans.flatMap((p) => isaOf(p).guard ?? []))];
+  const branches = guards.map((guard, i) => `#${i === 0 ? '' : 'el'}if ${guard}\n${text([...always, ...plans.filter((p) => isaOf(p).guard === guard)])}`);
+  return guards.length ? `${branches.join('')}#else\n${text(always)}#endif\n` : text(always);
+}
+const largest = (plans: readonly Plan[], of: (p: Plan) => number): number => Math.max(0, ...plans.map(of));
 
 function variantOf(c: PlannedCall): CVariant {
   return C_VARIANTS.find((v) => v === c.variant) ?? fail('E901', 'the plan uses a kernel of another backend', { node: c.call.origin, found: c.variant?.name });
@@ -71,67 +85,131 @@ function correction(plan: Plan, c: PlannedCall, p: ConvParams): string[] | null 
   });
 }
 
-/** The file `<name>.c`. */
-function modelCode(plan: Plan, name: string, parameters: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
-  const uses = plan.calls.flatMap((c) => (c.call.family === 'conv' ? [{ variant: variantOf(c), params: c.call.params }] : []));
-  const kernels = new Map(uses.map((u) => [u.variant.symbol(u.params), () => u.variant.render(u.params)]));
+interface Nests {
+  /** The function of a nest and which operands it stores to; equal nests share one. */
+  of(nest: Nest): { readonly name: string; readonly stored: readonly boolean[] };
+  readonly text: string;
+}
+function nestFunctions(): Nests {
   const nests = new Map<string, { name: string; stored: readonly boolean[] }>();
-  let constants = '';
+  return {
+    of(nest) {
+      const printed = printNest(nest, '@');
+      let known = nests.get(printed.code);
+      if (!known) nests.set(printed.code, (known = { name: `nest_${nests.size}`, stored: printed.stored }));
+      return known;
+    },
+    get text() {
+      return [...nests].map(([code, n]) => `${code.replace('@', n.name)}\n\n`).join('');
+    },
+  };
+}
 
-  const steps = plan.calls.map((c, index) => {
-    const { call } = c;
-    if (call.family === 'conv') {
-      const p = call.params;
-      const variant = variantOf(c);
-      if (!plan.program.buffers[call.args[1]].data) fail('E901', 'weights of a convolution are not constant', { node: call.origin });
-      constants += convConstant(p, index);
-      const fixed = variant.signature === 'int' ? correction(plan, c, p) : null;
-      if (fixed) constants += `static const int32_t correction_${index}[] = {\n${wrapItems(fixed)}\n};\n`;
-      const [x, w, ...vectors] = c.args;
-      const int = p.kind === 'int';
-      const scratchType = { int: 'uint8_t', depthwise: 'int8_t', f32: null, 'f32-scratch': 'float' }[variant.signature];
-      const args = [
-        `&conv_${index}`,
-        input(int ? 'uint8_t' : 'float', x),
-        input(int ? 'uint8_t' : 'float', w),
-        ...vectors.map((l) => input('float', l)),
-        ...(variant.signature === 'int' ? [fixed ? `correction_${index}` : 'NULL'] : []),
-        pointer(p.output === 'codes' && int ? 'uint8_t' : 'float', c.results[0]),
-        ...(scratchType ? [c.scratch ? pointer(scratchType, c.scratch) : 'NULL'] : []),
-      ];
-      const bits = int ? `W${p.weightBits}A${p.activationBits}` : 'f32';
-      return { index, comment: comment(`${call.origin}: ${variant.name} ${bits} ${p.kH}x${p.kW} ${p.inC}->${p.outC}`), call: `${variant.symbol(p)}(${args.join(', ')});` };
-    }
-    const printed = printNest(call.params, '@');
-    let nest = nests.get(printed.code);
-    if (!nest) nests.set(printed.code, (nest = { name: `nest_${nests.size}`, stored: printed.stored }));
-    const { name: fn, stored } = nest;
+/** The call of one step, in C. */
+function stepCode(c: PlannedCall, index: number, nests: Nests, corrected: ReadonlySet<number>): { index: number; comment: string; call: string } {
+  const { call } = c;
+  if (call.family === 'nest') {
+    const { name, stored } = nests.of(call.params);
     const args = [...c.args, ...c.results].map((l, i) => {
       const type = C_TYPE[call.params.operands[i].dtype];
       return stored[i] ? pointer(type, l) : input(type, l);
     });
-    return { index, comment: comment(call.origin), call: `${fn}(${args.join(', ')});` };
-  });
+    return { index, comment: comment(call.origin), call: `${name}(${args.join(', ')});` };
+  }
+  const p = call.params;
+  const variant = variantOf(c);
+  const { signature } = variant;
+  const [x, w, ...vectors] = c.args;
+  const int = p.kind === 'int';
+  const scratchType = { int: 'uint8_t', depthwise: 'int8_t', prepared: 'uint8_t', f32: null, 'f32-scratch': 'float' }[signature];
+  const args = [
+    `&conv_${index}`,
+    input(int ? 'uint8_t' : 'float', x),
+    signature === 'prepared' ? preparedAt(c.prepared) : input(int ? 'uint8_t' : 'float', w),
+    ...vectors.map((l) => input('float', l)),
+    ...(signature === 'int' ? [corrected.has(index) ? `correction_${index}` : 'NULL'] : []),
+    pointer(p.output === 'codes' && int ? 'uint8_t' : 'float', c.results[0]),
+    ...(scratchType ? [c.scratch ? pointer(scratchType, c.scratch) : 'NULL'] : []),
+  ];
+  const bits = int ? `W${p.weightBits}A${p.activationBits}` : 'f32';
+  return { index, comment: comment(`${call.origin}: ${variant.name} ${bits} ${p.kH}x${p.kW} ${p.inC}->${p.outC}`), call: `${variant.symbol(p)}(${args.join(', ')});` };
+}
 
-  const nestText = [...nests].map(([code, n]) => `${code.replace('@', n.name)}\n\n`).join('');
-  const functions = scalarFunctionCode(nestText);
-  return render('model.c.hbs', {
-    banner: comment(GENERATED),
-    name, parameters, constants: constants && `${constants}\n`, steps,
-    stepCount: plan.calls.length,
-    common: commonCode(uses),
-    helpers: helperCode(nestText + functions),
-    functions,
-    kernels: [...kernels.values()].map((k) => k()).join(''),
-    nests: nestText,
-    copyIn: inputs.map((p) => ({ id: p.id, offset: p.location.offset, bytes: p.location.bytes })),
-    copyOut: outputs.map((p) => ({
-      id: p.id, bytes: p.location.bytes, source: p.location.region === 'arena' ? `a + ${p.location.offset}` : input('uint8_t', p.location),
-    })),
+interface Use {
+  readonly variant: CVariant;
+  readonly params: ConvParams;
+}
+const usesOf = (plan: Plan): Use[] => plan.calls.flatMap((c) => (c.call.family === 'conv' ? [{ variant: variantOf(c), params: c.call.params }] : []));
+
+/** Kernels and what they share, by the instruction set they are written for. */
+function kernelCode(uses: readonly Use[]): { guard: string | null; code: string }[] {
+  return ISAS.flatMap((isa) => {
+    const own = uses.filter((u) => u.variant.isa === isa.name);
+    if (!own.length) return [];
+    const parts = new Map(own.flatMap((u) => (u.variant.parts ?? []).map((part) => [part.name, part] as const)));
+    const kernels = new Map(own.map((u) => [u.variant.symbol(u.params), u]));
+    const code = [...parts.values()].map((part) => part.render()).join('') + [...kernels.values()].map((u) => u.variant.render(u.params)).join('');
+    return [{ guard: isa.guard, code }];
   });
 }
 
-function headerCode(plan: Plan, name: string, parameters: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
+/** The file `<name>.c`. */
+function modelCode(plans: readonly Plan[], name: string, parameters: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
+  const [base] = plans;
+  const uses = plans.flatMap(usesOf);
+  const nests = nestFunctions();
+  let constants = '';
+  const corrected = new Set<number>();
+  base.calls.forEach((c, index) => {
+    if (c.call.family !== 'conv') return;
+    const p = c.call.params;
+    if (!base.program.buffers[c.call.args[1]].data) fail('E901', 'weights of a convolution are not constant', { node: c.call.origin });
+    constants += convConstant(p, index);
+    const fixed = plans.some((plan) => variantOf(plan.calls[index]).signature === 'int') ? correction(base, c, p) : null;
+    if (!fixed) return;
+    corrected.add(index);
+    constants += `BL_UNUSED static const int32_t correction_${index}[] = {\n${wrapItems(fixed)}\n};\n`;
+  });
+
+  const isas = plans.map((plan) => {
+    const { name: isa, guard, supported } = isaOf(plan);
+    const place = (p: PlannedPort, index: number): object => ({ index, at: p.location.region === 'arena' ? `a + ${p.location.offset}` : input('uint8_t', p.location) });
+    const preparations = plan.preparations.map((i) => {
+      const c = plan.calls[i];
+      const symbol = variantOf(c).symbol(c.call.params as ConvParams);
+      return { call: `${symbol}_prepare(&conv_${i}, ${input('uint8_t', c.args[1])}, ${preparedAt(c.prepared)});` };
+    });
+    return {
+      isa, guard, supported, preparations,
+      title: stringLiteral(isa),
+      prepare: preparations.length ? `prepare_${isa}` : 'NULL',
+      steps: plan.calls.map((c, i) => stepCode(c, i, nests, corrected)),
+      inputs: plan.inputs.map(place),
+      outputs: plan.outputs.map(place),
+    };
+  });
+
+  const functions = scalarFunctionCode(nests.text);
+  return render('model.c.hbs', {
+    banner: comment(GENERATED),
+    name, parameters, macro: name.toUpperCase(),
+    constants: constants && `${constants}\n`,
+    isas,
+    targets: ISAS.filter((i) => i.attribute && plans.some((p) => isaOf(p) === i)).map((i) => ({ macro: i.name.toUpperCase(), attribute: i.attribute })),
+    x86: plans.some((p) => isaOf(p).attribute) ? isaOf(plans.find((p) => isaOf(p).attribute)!).guard : null,
+    prepared: plans.some((p) => p.preparedBytes > 0),
+    copyIn: inputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),
+    copyOut: outputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),
+    stepCount: base.calls.length,
+    common: commonCode(uses),
+    helpers: helperCode(nests.text + functions),
+    functions,
+    kernels: kernelCode(uses),
+    nests: nests.text,
+  });
+}
+
+function headerCode(plans: readonly Plan[], name: string, parameters: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
   const macro = name.toUpperCase();
   const port = (direction: 'INPUT' | 'OUTPUT') => (p: NamedPort) => {
     const q = p.def.quant;
@@ -142,8 +220,6 @@ function headerCode(plan: Plan, name: string, parameters: string, inputs: readon
       bytes: p.location.bytes,
       rank: p.def.shape.length,
       shape: p.def.shape.join(', ') || '1',
-      inArena: p.location.region === 'arena',
-      offset: p.location.offset,
       quantized: q !== null,
       scale: q ? floatLiteral(q.scale[0], 'f32') : '',
       zeroPoint: q ? q.zeroPoint[0] : 0,
@@ -152,17 +228,17 @@ function headerCode(plan: Plan, name: string, parameters: string, inputs: readon
   return render('model.h.hbs', {
     banner: comment(GENERATED),
     macro, name, parameters,
-    arenaBytes: plan.arenaBytes,
-    weightBytes: plan.weights.length,
+    sizes: conditional(plans, (some) =>
+      `#define ${macro}_ARENA_BYTES ${largest(some, (p) => p.arenaBytes)}\n#define ${macro}_PREPARED_BYTES ${largest(some, (p) => p.preparedBytes)}\n`),
+    weightBytes: plans[0].weights.length,
     ports: [...inputs.map(port('INPUT')), ...outputs.map(port('OUTPUT'))],
   });
 }
 
-function selftestCode(plan: Plan, name: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
+function selftestCode(plans: readonly Plan[], name: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
   const row = (p: NamedPort, id: string) => ({
     id,
     bytes: p.location.bytes,
-    offset: p.location.offset,
     element: DTYPES[p.def.dtype].kind === 'float' ? DTYPES[p.def.dtype].bytes : 1,
     words: Math.ceil(p.location.bytes / 8) + 1,
     title: stringLiteral(p.name),
@@ -170,7 +246,7 @@ function selftestCode(plan: Plan, name: string, inputs: readonly NamedPort[], ou
   });
   const ins = inputs.map((p, i) => row(p, `input_${i}`));
   const outs = outputs.map((p, i) => row(p, `output_${i}`));
-  const results = plan.calls.flatMap((c, step) => c.results.map((l) => ({ step, offset: l.offset, bytes: l.bytes })));
+  const results = plans[0].calls.flatMap((c, step) => c.results.map((l) => ({ step, bytes: l.bytes })));
   return render('selftest.c.hbs', {
     banner: comment(GENERATED),
     name,
@@ -182,6 +258,7 @@ function selftestCode(plan: Plan, name: string, inputs: readonly NamedPort[], ou
     outputCount: outs.length,
     resultCount: results.length,
     results,
+    places: plans.map((p) => ({ isa: stringLiteral(p.target), offsets: [...p.calls.flatMap((c) => c.results.map((l) => l.offset)), 0].join(', ') })),
     arguments: [...ins.map((p) => `(const ${p.type} *)(const void *)${p.id}`), ...outs.map((p) => `(${p.type} *)(void *)${p.id}`), 'arena()'].join(', '),
   });
 }
@@ -226,24 +303,29 @@ export interface EmitOptions {
 }
 
 /**
- * File name → contents: `<name>.h`, `<name>.c`, `weights.c`, `selftest.c`, `vectors.h`, `CMakeLists.txt`. The same plan gives the same text.
- * @throws E901 when the plan was not made with {@link C_VARIANTS}
+ * File name → contents: `<name>.h`, `<name>.c`, `weights.c`, `selftest.c`, `vectors.h`, `CMakeLists.txt`. The same plans give the same text.
+ * @param plans of one program, see {@link planC}
+ * @throws E901 when the plans were not made with {@link C_VARIANTS}, or do not fit together
  */
-export function emitC(plan: Plan, options: EmitOptions): ReadonlyMap<string, string> {
+export function emitC(plans: readonly Plan[], options: EmitOptions): ReadonlyMap<string, string> {
+  const [base] = plans;
+  if (base?.target !== 'portable' || plans.some((p) => Buffer.compare(p.weights, base.weights) !== 0)) {
+    fail('E901', 'the plans of a C library begin with a portable one and share their weights', { found: plans.map((p) => p.target).join(', ') });
+  }
   const name = cName(options.name);
-  const { inputs, outputs } = namedPorts(plan);
+  const { inputs, outputs } = namedPorts(base);
   const parameters = [
     ...inputs.map((p) => `const ${C_TYPE[p.def.dtype]} *${p.id}`),
     ...outputs.map((p) => `${C_TYPE[p.def.dtype]} *${p.id}`),
     'void *arena',
   ].join(', ');
-  const weights = `${comment(GENERATED)}\n#include <stdint.h>\n\n/* Little-endian; offsets are those of ${name}.c. */\nextern const uint64_t ${name}_weights[];\nconst uint64_t ${name}_weights[] = {\n${wordLines(plan.weights)}\n};\n`;
+  const weights = `${comment(GENERATED)}\n#include <stdint.h>\n\n/* Little-endian; offsets are those of ${name}.c. */\nextern const uint64_t ${name}_weights[];\nconst uint64_t ${name}_weights[] = {\n${wordLines(base.weights)}\n};\n`;
   return new Map([
-    [`${name}.h`, headerCode(plan, name, parameters, inputs, outputs)],
-    [`${name}.c`, modelCode(plan, name, parameters, inputs, outputs)],
+    [`${name}.h`, headerCode(plans, name, parameters, inputs, outputs)],
+    [`${name}.c`, modelCode(plans, name, parameters, inputs, outputs)],
     ['weights.c', weights],
-    ['selftest.c', selftestCode(plan, name, inputs, outputs)],
-    ['vectors.h', emitVectors(plan, options.vectors ?? [])],
+    ['selftest.c', selftestCode(plans, name, inputs, outputs)],
+    ['vectors.h', emitVectors(base, options.vectors ?? [])],
     ['CMakeLists.txt', render('CMakeLists.txt.hbs', { generated: GENERATED, name, macro: name.toUpperCase() })],
   ]);
 }

@@ -1,11 +1,10 @@
-import { makePlan } from '@bitloom/codegen';
 import {
   type BinaryOp, type BufferDef, type CompareOp, type Expr, type KernelCall, type Nest, type NestOperand, type Program, SCALAR_FUNCTIONS, type Scalar,
   type Stmt, type UnaryOp, e, runNest, scalarOf,
 } from '@bitloom/kernel-spec';
 import { DTYPES, type DType, Rng, type TypedArray, tensor } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { C_VARIANTS, NO_C_COMPILER, findCompiler, printNest } from './index.js';
+import { NO_C_COMPILER, findCompiler, planC, printNest } from './index.js';
 import { buffer, canonicalBits, runOnce } from './test-programs.test.fixtures.js';
 
 const cc = await findCompiler();
@@ -177,8 +176,7 @@ const SETTINGS: readonly { compiler: string | null; flags: readonly string[] }[]
 
 async function compare(nests: readonly Nest[], ins: readonly TypedArray[], compiler: string, flags: readonly string[]): Promise<void> {
   const { program, sample } = nestProgram(nests, ins);
-  const plan = makePlan(program, { target: 'c', variants: C_VARIANTS });
-  const run = await runOnce(plan, sample, compiler, flags);
+  const run = await runOnce(planC(program, { isas: ['portable'] }), sample, compiler, flags);
   nests.forEach((nest, n) => {
     const results = nest.operands.slice(ins.length).map((o) => new DTYPES[o.dtype].array(o.elements));
     runNest(nest, [...ins, ...results]);

@@ -1,5 +1,6 @@
 /** Random convolutions as programs: each is one call with its own input and output. */
 import type { Plan } from '@bitloom/codegen';
+import type { CIsa } from './isa.js';
 import { BitloomError } from '@bitloom/diagnostics';
 import { type ConvParams, type KernelCall, type BufferDef, type Program, type TensorMap, convK, convReference } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
@@ -121,13 +122,13 @@ export function canonicalBits(x: TypedArray): Uint8Array {
 /** Warnings that generated code must not cause. */
 const STRICT = ['-Wall', '-Wextra', '-Wpedantic', '-Werror'];
 
-/** Compiles a plan strictly, runs one sample, and removes the binary. Compiler messages become the error's text. */
-export async function runOnce(plan: Plan, sample: TensorMap, cc: string, flags: readonly string[]): Promise<CRun> {
-  const binary = await compileC(emitC(plan, { name: 'test' }), { cc, flags: [...STRICT, ...flags] }).catch((error: unknown) => {
+/** Compiles plans strictly, runs one sample, and removes the binary. Compiler messages become the error's text. */
+export async function runOnce(plans: readonly Plan[], sample: TensorMap, cc: string, flags: readonly string[], isa?: CIsa): Promise<CRun> {
+  const binary = await compileC(emitC(plans, { name: 'test' }), { cc, flags: [...STRICT, ...flags] }).catch((error: unknown) => {
     throw error instanceof BitloomError ? new Error(error.diagnostic.found, { cause: error }) : error;
   });
   try {
-    return (await runC(binary!, plan, [sample]))[0];
+    return (await runC(binary!, plans[0], [sample], { isa }))[0];
   } finally {
     await binary!.dispose();
   }

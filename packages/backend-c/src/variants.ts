@@ -1,21 +1,31 @@
 /** The convolution kernels of the C backend: when each applies, what it costs, and how its template is filled. */
 import { readFileSync } from 'node:fs';
-import { type KernelVariant, compileTemplate } from '@bitloom/codegen';
+import { type KernelVariant, type PackingName, type Plan, type VariantCost, type VariantFilter, compileTemplate, makePlan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
-import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { type ConvParams, type Program, convK } from '@bitloom/kernel-spec';
 import { type Bits, toBits, weightAlpha, weightBeta } from '@bitloom/numerics';
+import { type CIsa, ISAS } from './isa.js';
 
 /** A variant whose code is a template. Calls of one symbol share the rendered function. */
 export interface CVariant extends KernelVariant {
-  /** The C function named `symbol(p)`. */
+  readonly isa: CIsa;
+  /** The C function named `symbol(p)`; where {@link prepared} is not 0 also `symbol(p)_prepare(geometry, packed weights, prepared region)`. */
   render(p: ConvParams): string;
   /** Parts of common.c.hbs that the function needs. */
   readonly needs: readonly CommonPart[];
-  /** Parameters after the geometry and the input. */
-  readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch';
+  /** Code that several functions share, each name once. */
+  readonly parts?: readonly CPart[];
+  /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch. */
+  readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch' | 'prepared';
 }
 
-export type CommonPart = 'simd' | 'gather' | 'popcount' | 'unpack' | 'dot';
+/** A piece of C, emitted once and in the order in which kernels first need it. */
+export interface CPart {
+  readonly name: string;
+  render(): string;
+}
+
+export type CommonPart = 'gather' | 'popcount' | 'unpack' | 'dot';
 
 const template = <V extends object>(file: string): ((view: V) => string) => {
   let render: ((view: V) => string) | null = null;
@@ -38,12 +48,15 @@ function intBits(p: ConvParams): IntBits {
 }
 const resultOf = (p: ConvParams): { readonly type: string; readonly epilogue: string } =>
   p.output === 'codes' ? { type: 'uint8_t', epilogue: 'bl_code' } : { type: 'float', epilogue: 'bl_scaled' };
+/** Packings follow from the parameters alone, so that all instruction sets share the packed weights. */
+const packingOf = (p: ConvParams): PackingName =>
+  p.kind === 'int' ? (p.weightBits === 8 ? 'bytes' : 'planes') : !isDepthwise(p) && (p.groups === 1 || (p.outC / p.groups) % 4 === 0) ? 'panel4' : 'f32';
+const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;
 const suffix = (p: ConvParams): string => (p.output === 'codes' ? 'u8' : 'f32');
 
 // ---- common code
 
 interface CommonView {
-  simd: boolean;
   gather: boolean;
   popcount: boolean;
   unpack: boolean;
@@ -75,7 +88,6 @@ export function commonCode(uses: readonly { readonly variant: CVariant; readonly
   const needs = new Set(uses.flatMap((u) => u.variant.needs));
   const codes = uses.some((u) => u.params.output === 'codes');
   const common = renderCommon({
-    simd: needs.has('simd'),
     gather: needs.has('gather'),
     popcount: needs.has('popcount'),
     unpack: uses.some((u) => u.variant.needs.includes('unpack') && u.params.weightBits !== 8),
@@ -97,9 +109,7 @@ interface BitserialView extends IntBits {
   scratchPlanes: number;
   pixels: number[];
   weightBits: number[];
-  sums: { name: string }[];
-  steps: { x: string; plane: number; products: { sum: string; total: string; w: string; x: string; shift: number }[] }[];
-  totals: { pixel: number; avx512: string; avx2: string }[];
+  steps: { x: string; plane: number; products: { total: string; w: string; x: string; shift: number }[] }[];
 }
 const renderBitserial = template<BitserialView>('bitserial.c.hbs');
 
@@ -110,10 +120,6 @@ const planeBytes = (k: number): number => up64(Math.ceil(k / 8));
 function bitserialView(symbol: string, p: ConvParams): BitserialView {
   const bits = intBits(p);
   const tile = bitserialTile(bits);
-  const powers = upto(bits.w + bits.a - 1);
-  /** Σ 2^s·sum_s, by the instructions that add and shift 64-bit lanes. */
-  const total = (pixel: number, isa: string): string =>
-    powers.slice(1).reduce((sum, s) => `${isa}_add_epi64(${sum}, ${isa}_slli_epi64(s${pixel}_${s}, ${s}))`, `s${pixel}_0`);
   return {
     symbol, ...bits, ...resultOf(p), tile,
     alpha: weightAlpha(bits.w),
@@ -121,21 +127,19 @@ function bitserialView(symbol: string, p: ConvParams): BitserialView {
     scratchPlanes: 8 + tile * bits.a,
     pixels: upto(tile),
     weightBits: upto(bits.w),
-    sums: upto(tile).flatMap((t) => powers.map((s) => ({ name: `s${t}_${s}` }))),
     steps: upto(tile).flatMap((t) => upto(bits.a).map((j) => ({
       x: `x${t}_${j}`,
       plane: t * bits.a + j,
-      products: upto(bits.w).map((i) => ({ sum: `s${t}_${i + j}`, total: `p${t}`, w: `w${i}`, x: `x${t}_${j}`, shift: i + j })),
+      products: upto(bits.w).map((i) => ({ total: `p${t}`, w: `w${i}`, x: `x${t}_${j}`, shift: i + j })),
     }))),
-    totals: upto(tile).map((pixel) => ({ pixel, avx512: total(pixel, '_mm512'), avx2: total(pixel, '_mm256') })),
   };
 }
 
 const bitserialSymbol = (p: ConvParams): string => `bitserial_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
 const bitserial: CVariant = {
-  name: 'bitserial', kernel: 'bitserial', isa: 'c99', signature: 'int', needs: ['simd', 'gather', 'popcount'],
-  accepts: (p) => p.kind === 'int',
-  packing: () => 'planes',
+  name: 'bitserial', kernel: 'bitserial', isa: 'portable', signature: 'int', needs: ['gather', 'popcount'],
+  accepts: (p) => p.kind === 'int' && p.weightBits !== 8,
+  packing: packingOf,
   prepared: () => 0,
   scratch: (p) => planeBytes(convK(p)) * (8 + bitserialTile(intBits(p)) * intBits(p).a),
   symbol: bitserialSymbol,
@@ -166,13 +170,12 @@ interface Int8View {
 }
 const renderInt8 = template<Int8View>('int8.c.hbs');
 const int8Symbol = (p: ConvParams): string => `int8_w${p.weightBits}_${suffix(p)}`;
-const weightsPacking = (p: ConvParams): 'bytes' | 'planes' => (p.weightBits === 8 ? 'bytes' : 'planes');
 const unpackNs = (p: ConvParams): number => (p.weightBits === 8 ? 0 : p.outC * convK(p) * p.weightBits! * UNPACK_NS);
 
 const int8: CVariant = {
-  name: 'int8', kernel: 'int8', isa: 'c99', signature: 'int', needs: ['simd', 'gather', 'unpack', 'dot'],
+  name: 'int8', kernel: 'int8', isa: 'portable', signature: 'int', needs: ['gather', 'unpack', 'dot'],
   accepts: (p) => p.kind === 'int',
-  packing: weightsPacking,
+  packing: packingOf,
   prepared: () => 0,
   scratch: (p) => INT8_TILE * up64(convK(p)) + (p.weightBits === 8 ? 0 : p.outC * convK(p) + 64),
   symbol: int8Symbol,
@@ -202,14 +205,13 @@ interface DepthwiseView {
   epilogue: string;
 }
 const renderDepthwise = template<DepthwiseView>('depthwise.c.hbs');
-const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;
 const depthwiseNs = (p: ConvParams): number => positionsOf(p) * (5 + p.kH * p.kW * (2 + p.inC * 0.03) + p.inC * 0.15);
 const depthwiseSymbol = (p: ConvParams): string => `depthwise_w${p.weightBits}_${suffix(p)}`;
 
 const depthwise: CVariant = {
-  name: 'depthwise', kernel: 'depthwise', isa: 'c99', signature: 'depthwise', needs: ['unpack'],
+  name: 'depthwise', kernel: 'depthwise', isa: 'portable', signature: 'depthwise', needs: ['unpack'],
   accepts: (p) => p.kind === 'int' && isDepthwise(p),
-  packing: weightsPacking,
+  packing: packingOf,
   prepared: () => 0,
   scratch: (p) => p.inC * p.kH * p.kW * (p.weightBits === 8 ? 1 : 2) + 64,
   symbol: depthwiseSymbol,
@@ -221,9 +223,9 @@ const depthwise: CVariant = {
 };
 
 const f32Depthwise: CVariant = {
-  name: 'f32_depthwise', kernel: 'depthwise', isa: 'c99', signature: 'f32-scratch', needs: [],
+  name: 'f32_depthwise', kernel: 'depthwise', isa: 'portable', signature: 'f32-scratch', needs: [],
   accepts: (p) => p.kind === 'f32' && isDepthwise(p),
-  packing: () => 'f32',
+  packing: packingOf,
   prepared: () => 0,
   scratch: (p) => p.inC * p.kH * p.kW * 4,
   symbol: () => 'depthwise_f32',
@@ -262,9 +264,9 @@ function panelTile(pixels: number, panels: number): PanelTile {
 }
 const renderPanel4 = template<{ symbol: string; tile: number; panels: number; tiles: PanelTile[] }>('f32_panel4.c.hbs');
 const f32Panel4: CVariant = {
-  name: 'f32_panel4', kernel: 'f32', isa: 'c99', signature: 'f32', needs: [],
-  accepts: (p) => p.kind === 'f32' && (p.groups === 1 || (p.outC / p.groups) % 4 === 0),
-  packing: () => 'panel4',
+  name: 'f32_panel4', kernel: 'f32', isa: 'portable', signature: 'f32', needs: [],
+  accepts: (p) => packingOf(p) === 'panel4',
+  packing: packingOf,
   prepared: () => 0,
   scratch: () => 0,
   symbol: () => 'f32_panel4',
@@ -274,9 +276,9 @@ const f32Panel4: CVariant = {
 
 const renderF32 = template<{ symbol: string }>('f32.c.hbs');
 const f32: CVariant = {
-  name: 'f32', kernel: 'f32', isa: 'c99', signature: 'f32', needs: [],
-  accepts: (p) => p.kind === 'f32',
-  packing: () => 'f32',
+  name: 'f32', kernel: 'f32', isa: 'portable', signature: 'f32', needs: [],
+  accepts: (p) => packingOf(p) === 'f32',
+  packing: packingOf,
   prepared: () => 0,
   scratch: () => 0,
   symbol: () => 'f32_direct',
@@ -284,5 +286,26 @@ const f32: CVariant = {
   render: () => renderF32({ symbol: 'f32_direct' }),
 };
 
-/** Every kernel of the C backend; `bitserial`, `int8` and `f32` accept all parameters of their kind. */
+/** Every kernel of the C backend; `int8` accepts all integer parameters, `f32_panel4` and `f32` together all others. */
 export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, bitserial, f32Depthwise, f32Panel4, f32];
+
+/** Kernels that code for an instruction set may use: its own, and those it includes. */
+export const cVariantsFor = (isa: CIsa): readonly CVariant[] =>
+  C_VARIANTS.filter((v) => v.isa === isa || v.isa === 'portable' || (v.isa === 'avx2' && isa === 'avx512'));
+
+export interface CPlanOptions {
+  readonly isas?: readonly CIsa[];
+  readonly filter?: VariantFilter;
+  /** Measured costs; those of the kernels themselves where there are none. */
+  readonly cost?: (isa: CIsa) => VariantCost | undefined;
+}
+
+/**
+ * A plan per instruction set, `portable` first; {@link Plan.target} names the set. All have the same packed weights.
+ * @throws E601 when no variant accepts a call
+ */
+export const planC = (program: Program, { isas = ISAS.map((i) => i.name), filter, cost }: CPlanOptions = {}): readonly Plan[] =>
+  isas.map((isa) => makePlan(program, { target: isa, variants: cVariantsFor(isa), filter, cost: cost?.(isa) }));
+
+/** Arena bytes that suffice for every instruction set. */
+export const arenaBytes = (plans: readonly Plan[]): number => Math.max(...plans.map((p) => p.arenaBytes));

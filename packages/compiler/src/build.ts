@@ -1,5 +1,5 @@
 /** From a compiled network to the files of a bundle. */
-import { C_VARIANTS, cName, emitC } from '@bitloom/backend-c';
+import { arenaBytes, cName, emitC, planC } from '@bitloom/backend-c';
 import { addressOf, emitWasm, variantsFor } from '@bitloom/backend-wasm';
 import { type Files, type Manifest, SCHEMA_VERSION, fileTable, sealManifest, writeLoader } from '@bitloom/bundle';
 import { type Plan, makePlan } from '@bitloom/codegen';
@@ -12,9 +12,9 @@ import type { Compiled } from './pipeline.js';
 import { type NetworkReport, type PortReport, kernelsOf, networkReport, outputKind, portOf, portQuantization } from './report.js';
 import { VERSION } from './version.js';
 
-/** Plan of a program for a target. */
-export const planFor = (program: Program, target: TargetName): Plan =>
-  makePlan(program, { target, variants: target === 'c' ? C_VARIANTS : variantsFor(target) });
+/** Plans of a program for a target: one, or in C one for each instruction set, portable code first. */
+export const plansFor = (program: Program, target: TargetName): readonly [Plan, ...Plan[]] =>
+  (target === 'c' ? planC(program) : [makePlan(program, { target, variants: variantsFor(target) })]) as [Plan, ...Plan[]];
 
 const C_FOLDER = 'c';
 const WEIGHTS = 'weights.bin';
@@ -55,10 +55,10 @@ export function wasmTargetOf(targets: readonly TargetName[]): TargetName | undef
 export async function buildBundle(c: Compiled, o: CompileOptions, samples: readonly TensorMap[]): Promise<Built> {
   const { graph, model } = c;
   const program = c.program ?? fail('E901', 'nothing to build');
-  const plans = new Map(o.target.map((t) => [t, planFor(program, t)]));
+  const plans = new Map(o.target.map((t) => [t, plansFor(program, t)]));
   const wasmTarget = wasmTargetOf(o.target);
   const first = plans.get(o.target[0])!;
-  const packed = plans.get(wasmTarget ?? 'c')!;
+  const [packed] = plans.get(wasmTarget ?? 'c')!;
   const vectors = samples.map((inputs) => ({ inputs, outputs: runProgram(program, inputs) }));
 
   const files = new Map<string, Uint8Array | string>();
@@ -70,7 +70,7 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
   const targets: { -readonly [K in keyof Manifest['targets']]: Manifest['targets'][K] } = {};
   let codeBytes = 0;
   if (wasmTarget) {
-    const plan = plans.get(wasmTarget)!;
+    const [plan] = plans.get(wasmTarget)!;
     const { wasm, layout } = await emitWasm(plan);
     const port = (p: Plan['inputs'][number]): PortReport & { readonly address: number } => {
       const { dtype, shape } = program.buffers[p.buffer];
@@ -88,19 +88,19 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     };
   }
   if (o.target.includes('c')) {
-    const plan = plans.get('c')!;
+    const cPlans = plans.get('c')!;
     const name = cName(o.cName);
-    const emitted = emitC(plan, { name, vectors });
+    const emitted = emitC(cPlans, { name, vectors });
     let bytes = 0;
     for (const [path, text] of emitted) {
       files.set(`${C_FOLDER}/${path}`, text);
       if (path === `${name}.c` || path === `${name}.h`) bytes += text.length;
     }
     if (o.target[0] === 'c') codeBytes = bytes;
-    targets.c = { folder: C_FOLDER, name, arenaBytes: plan.arenaBytes, codeBytes: bytes };
+    targets.c = { folder: C_FOLDER, name, arenaBytes: arenaBytes(cPlans), codeBytes: bytes };
   }
 
-  const kernels = new Map(o.target.map((t) => [t, kernelsOf(plans.get(t)!)]));
+  const kernels = new Map([...plans].flatMap(([t, of]) => of.map((p, i) => [i ? `${t}-${p.target}` : t, kernelsOf(p)] as const)));
   const network = networkReport(graph, kernels.get(o.target[0])!);
   const described = (id: ValueId): Manifest['inputs'][number] => ({ ...portOf(graph, id), ...portQuantization(graph, id) });
   const { strategy = c.choice ? 'assignment' : 'none', objective = null, lowerBound = null, gap = null } = c.search ?? {};
@@ -124,7 +124,7 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
       kernel: Object.fromEntries([...kernels].map(([t, of]) => [t, of.get(l.name) ?? 'nest'])),
     })),
     bits: network.bits,
-    bytes: { weights: packed.packedBytes, code: codeBytes, arena: first.arenaBytes, floatWeights: network.floatWeightBytes },
+    bytes: { weights: packed.packedBytes, code: codeBytes, arena: arenaBytes(first), floatWeights: network.floatWeightBytes },
     cost: { bops: network.bops },
     search: { strategy, objective, lowerBound, gap },
     calibration: c.observed && {

@@ -1,7 +1,7 @@
 /** Runs what a bundle holds: its WebAssembly module, its C code, and the reference program. */
-import { C_VARIANTS, type CBinary, type CRun, NO_C_COMPILER, compileC, runC } from '@bitloom/backend-c';
+import { type CBinary, type CRun, NO_C_COMPILER, compileC, planC, runC } from '@bitloom/backend-c';
 import type { OpenBundle } from '@bitloom/bundle';
-import { PACKINGS, type Plan, makePlan } from '@bitloom/codegen';
+import { PACKINGS } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Program, type TensorMap, programFromJson } from '@bitloom/kernel-spec';
 import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
@@ -118,7 +118,7 @@ export async function cRunner(b: OpenBundle, program: Program): Promise<CRunner 
   const binary: CBinary | null = await compileC(files);
   if (!binary) return NO_C_COMPILER;
   // Sizes of ports and results follow from the program alone.
-  const plan: Plan = makePlan(program, { target: 'c', variants: C_VARIANTS });
+  const [plan] = planC(program, { isas: ['portable'] });
   return { run: (samples, steps) => runC(binary, plan, samples, { steps }), dispose: () => binary.dispose() };
 }
 

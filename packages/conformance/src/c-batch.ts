@@ -1,6 +1,6 @@
 /** Many networks as one C program: one start of the compiler and one process for hundreds of node cases. */
 import { spawnSync } from 'node:child_process';
-import { type CBinary, compileC, emitC } from '@bitloom/backend-c';
+import { type CBinary, arenaBytes, compileC, emitC } from '@bitloom/backend-c';
 import type { Plan, PlannedPort } from '@bitloom/codegen';
 import { BitloomError } from '@bitloom/diagnostics';
 import type { TensorMap } from '@bitloom/kernel-spec';
@@ -8,7 +8,7 @@ import { DTYPES, type Tensor, bytesOf, tensor } from '@bitloom/tensor';
 
 export interface BatchItem {
   readonly name: string;
-  readonly plan: Plan;
+  readonly plans: readonly Plan[];
   readonly inputs: TensorMap;
 }
 
@@ -38,12 +38,12 @@ typedef struct {
   int inputs, ports;
   const size_t *bytes;
 } network;
-${items.map(({ plan: p }, i) => `
+${items.map(({ plans: [p] }, i) => `
 static const size_t bytes${i}[] = { ${sizes(p)}0 };
 static void run${i}(void **p, void *arena) { (void)p; ${names[i]}_run(${pointers(p)}arena); }`).join('')}
 
 static const network networks[] = {
-${items.map(({ plan: p }, i) => `  { run${i}, ${p.arenaBytes}, ${p.inputs.length}, ${ports(p).length}, bytes${i} },\n`).join('')}};
+${items.map(({ plans }, i) => `  { run${i}, ${arenaBytes(plans)}, ${plans[0].inputs.length}, ${ports(plans[0]).length}, bytes${i} },\n`).join('')}};
 
 static uint8_t *block(size_t bytes)
 {
@@ -95,7 +95,7 @@ export function startBatch(items: readonly BatchItem[]): Batch {
   const files = new Map([['driver.c', driver(names, items)]]);
   let weights = '';
   items.forEach((c, i) => {
-    const emitted = emitC(c.plan, { name: names[i] });
+    const emitted = emitC(c.plans, { name: names[i] });
     for (const suffix of ['.h', '.c']) files.set(names[i] + suffix, emitted.get(names[i] + suffix)!);
     weights += emitted.get('weights.c')!;
   });
@@ -114,14 +114,14 @@ export async function runBatch({ items, binary }: Batch): Promise<Map<string, Te
   });
   if (!program) return null;
   try {
-    const input = Buffer.concat(items.flatMap(({ plan, inputs }) => plan.inputs.map((p) => bytesOf(inputs.get(p.name)!))));
+    const input = Buffer.concat(items.flatMap(({ plans: [plan], inputs }) => plan.inputs.map((p) => bytesOf(inputs.get(p.name)!))));
     const { status, signal, stdout, stderr } = spawnSync(program.path, { input, maxBuffer: 2 ** 30 });
     if (status !== 0) {
       const last = /(\d+)\n(\D.*)?\s*$/.exec(stderr.toString());
       throw new Error(`${items[Number(last?.[1] ?? 0)].name}: ${last?.[2] ?? ''} exit ${signal ?? status}`);
     }
     let at = 0;
-    return items.map(({ plan }) => new Map(plan.outputs.map((p) => {
+    return items.map(({ plans: [plan] }) => new Map(plan.outputs.map((p) => {
       const { dtype, shape } = plan.program.buffers[p.buffer];
       const bytes = new Uint8Array(stdout.subarray(at, (at += p.location.bytes)));
       return [p.name, tensor(dtype, shape, new DTYPES[dtype].array(bytes.buffer))];

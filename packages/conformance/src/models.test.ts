@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { C_VARIANTS, NO_C_COMPILER, findCompiler } from '@bitloom/backend-c';
+import { NO_C_COMPILER, findCompiler, planC } from '@bitloom/backend-c';
 import { WASM_VARIANTS, emitWasm, runWasm } from '@bitloom/backend-wasm';
 import { makePlan } from '@bitloom/codegen';
 import { prepare } from '@bitloom/compiler';
@@ -57,7 +57,7 @@ describe.skipIf(!there)('models of the data folder', () => {
     const { graph } = await readOnnx(`${folder}/${file}`, { define: DEFINE[file] });
     const program = lowerGraph(await prepare(graph));
     const inputs = randomInputs(graph, new Rng(7));
-    const batch = compiler ? startBatch([{ name: file, plan: makePlan(program, { target: 'c', variants: C_VARIANTS }), inputs }]) : null;
+    const batch = compiler ? startBatch([{ name: file, plans: planC(program), inputs }]) : null;
 
     const wasm = async (target: string, variants: typeof WASM_VARIANTS): Promise<Map<string, Tensor>> => {
       const plan = makePlan(program, { target, variants });

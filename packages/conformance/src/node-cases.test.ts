@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { NO_C_COMPILER, C_VARIANTS, findCompiler } from '@bitloom/backend-c';
+import { NO_C_COMPILER, findCompiler, planC } from '@bitloom/backend-c';
 import { emitWasm, runWasm, variantsFor } from '@bitloom/backend-wasm';
 import { makePlan } from '@bitloom/codegen';
 import { prepare } from '@bitloom/compiler';
@@ -117,7 +117,7 @@ describe.skipIf(absent !== undefined)('ONNX node cases', () => {
     });
     if (!compiler) return;
     const items = subjects.filter((s) => s.reference).map((s) => ({
-      name: s.case.name, plan: makePlan(s.program!, { target: 'c', variants: C_VARIANTS }), inputs: s.case.inputs,
+      name: s.case.name, plans: planC(s.program!), inputs: s.case.inputs,
     }));
     const size = Math.ceil(items.length / Math.min(16, availableParallelism()));
     for (let i = 0; i < items.length; i += size) batches.push(startBatch(items.slice(i, i + size)));
