@@ -36,11 +36,13 @@ export const CODES = {
   E601: 'operation cannot be lowered',
   E602: 'integer accumulator could overflow',
   E603: 'a tool (wabt, C compiler) rejected generated code',
+  E604: 'a benchmark process failed',
   // 7xx: bundle and verification (E702 exits 4)
   E701: 'bundle is corrupted or of an unknown version',
   E702: 'verification mismatch',
   E703: 'output cannot be written',
   E704: 'input cannot be read',
+  E705: 'a package to compare with is not installed',
   // 9xx
   E901: 'internal error, please report it',
 } as const;

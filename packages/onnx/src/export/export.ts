@@ -1,7 +1,8 @@
 import { fail } from '@bitloom/diagnostics';
-import { type Graph, type ValueId, isConst, typeOf } from '@bitloom/ir';
+import { type Graph, type ValueId, isConst, typeOf, valueOf } from '@bitloom/ir';
 import { type Tensor, bytesOf } from '@bitloom/tensor';
 import onnxProto from 'onnx-proto';
+import { QdqWriter, idOf } from './qdq.js';
 import { type AttributeValue, EXPORTS, EXPORT_OPSET, type ExportContext, ONNX_TYPE } from './table.js';
 
 const { onnx } = onnxProto;
@@ -22,7 +23,17 @@ const tensorProto = (name: string, t: Tensor): object => ({ name, dataType: ONNX
  * (default: the graph's own). Deterministic.
  * @throws E601 for an op that has no export row.
  */
-export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): Uint8Array {
+export const exportOnnx = (g: Graph, outputs: readonly ValueId[] = g.outputs): Uint8Array => write(g, outputs, false);
+
+/**
+ * A calibrated graph as ONNX bytes (opset 19) in QDQ form, which onnxruntime fuses to integer kernels: quantised activations pass
+ * through QuantizeLinear and DequantizeLinear, quantised weights are int8 with one scale an output channel, biases of integer
+ * layers int32. Fewer than 8 bits use fewer codes of the same containers. Inputs and outputs carry their ONNX names.
+ * @throws E601 for an op that has no export row.
+ */
+export const exportQdq = (g: Graph): Uint8Array => write(g, g.outputs, true);
+
+function write(g: Graph, outputs: readonly ValueId[], qdq: boolean): Uint8Array {
   const node: object[] = [];
   const initializer: object[] = [];
   // The node that a value came from gives its name; further nodes of the same origin get a number.
@@ -45,20 +56,32 @@ export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): U
       return name;
     },
     temp: () => `$t${temps++}`,
-    typeOf: (id) => typeOf(g, id),
+    typeOf: (name) => typeOf(g, idOf(name)),
   };
+  const quantized = qdq ? new QdqWriter(g, context) : null;
+  /** Name of an input or output: the ONNX one in files for users. */
+  const portName = (id: ValueId): string => {
+    const { name } = valueOf(g, id);
+    return qdq && !g.values.has(name) ? name : id;
+  };
+  for (const id of g.inputs) {
+    if (portName(id) !== id) context.emit('Identity', [portName(id)], [id]);
+    quantized?.activation(id);
+  }
+
   // onnxruntime runs every node it is given, so what the outputs do not need stays out.
   const needed = new Set(outputs);
   for (const n of [...g.nodes].reverse()) if (n.outputs.some((o) => needed.has(o))) n.inputs.forEach((i) => needed.add(i));
   for (const n of g.nodes) {
     if (!n.outputs.some((o) => needed.has(o))) continue;
     if (isConst(n)) {
-      initializer.push(tensorProto(n.outputs[0], n.attrs.data));
+      if (!quantized?.constant(n.outputs[0], n.attrs.data)) initializer.push(tensorProto(n.outputs[0], n.attrs.data));
       continue;
     }
     const row = EXPORTS[n.op] ?? fail('E601', `no ONNX export for ${n.op}`, { node: n.origin });
     origin = n.origin;
-    row(context, n as never);
+    row(context, (quantized?.node(n) ?? n) as never);
+    for (const o of n.outputs) quantized?.activation(o);
   }
   origin = '';
   const valueInfo = (name: string, id: ValueId): object => {
@@ -68,15 +91,15 @@ export function exportOnnx(g: Graph, outputs: readonly ValueId[] = g.outputs): U
   // An input or a constant cannot be a graph output itself: it goes through an Identity.
   const produced = new Set(g.nodes.filter((n) => !isConst(n)).flatMap((n) => n.outputs));
   const output = [...new Set(outputs)].map((id) => {
-    if (produced.has(id)) return valueInfo(id, id);
-    context.emit('Identity', [id], [`$out.${id}`]);
-    return valueInfo(`$out.${id}`, id);
+    const name = portName(id) !== id ? portName(id) : produced.has(id) ? id : `$out.${id}`;
+    if (name !== id) context.emit('Identity', [id], [name]);
+    return valueInfo(name, id);
   });
   const model = onnx.ModelProto.create({
     irVersion: 9,
     producerName: 'bitloom',
     opsetImport: [{ domain: '', version: EXPORT_OPSET }],
-    graph: { name: g.name, node, initializer, input: g.inputs.map((id) => valueInfo(id, id)), output },
+    graph: { name: g.name, node, initializer, input: g.inputs.map((id) => valueInfo(portName(id), id)), output },
   } as never);
   return onnx.ModelProto.encode(model).finish();
 }
