@@ -18,7 +18,7 @@ const found = (at: string): Field[] => [
 ];
 const seconds = (at: string): Field => field(`${at}seconds`, 'number', 'time that the search took');
 const budget = [
-  field('budget', 'object or null', '`text`, `kind`, `limit`, `used` and `shown`: the budget and what of it is used, in bytes (size), BOPs (bops) or weight bits (bits)'),
+  field('budget', 'object or null', '`text`, `kind`, `limit`, `used` and `shown`: the budget and what of it is used, in bytes (size), BOPs (bops), weight bits (bits) or ns (latency)'),
 ];
 const warnings = field('warnings[]', 'string', 'what should not be overlooked, such as calibration without data');
 const layer = (at: string): Field[] => [
@@ -26,6 +26,12 @@ const layer = (at: string): Field[] => [
   field(`${at}op`, 'string', 'core operation: conv or linear'),
   field(`${at}weightBits`, 'number', 'bits of the weights; 32 for floats'),
   field(`${at}activationBits`, 'number', 'bits of the input; 32 for floats'),
+];
+const timing = [
+  field('layers[].ns', 'number', 'predicted time of the layer, from measurements (bitloom tune) or estimated'),
+  field('layers[].measured', 'boolean', 'whether this very call was timed'),
+  field('layers[].runnerUp', 'string or null', 'next best kernel'),
+  field('layers[].runnerUpNs', 'number or null', 'its time'),
 ];
 const size = (at: string): Field[] => [field(`${at}macs`, 'number', 'multiply–accumulates'), field(`${at}params`, 'number', 'weight elements, bias excluded')];
 const ports = (what: string): Field[] => [field(`${what}[].name`, 'string', 'ONNX name'), field(`${what}[].dtype`, 'string', '`f32`, `i64` …'), field(`${what}[].shape[]`, 'number', 'dimensions, batch first')];
@@ -38,17 +44,21 @@ const quantizedPorts = (what: string): Field[] => [
 export const CONTRACTS = {
   compile: [
     field('bundle', 'string or null', 'folder written; null without `-o`'),
-    field('targets[]', 'string', 'as asked for; `bytes.code`, `bytes.arena` and `layers[].kernel` are those of the first'),
+    field('qdq', 'string or null', 'file written by `--emit-qdq`'),
+    field('targets[]', 'string', 'as asked for; `bytes.code`, `bytes.arena`, `layers[].kernel` and its times are those of the first'),
     field('float.weightBytes', 'number', 'weights of the layers as f32'),
     field('bytes.weights', 'number', 'packed weights of the layers'),
     field('bytes.code', 'number', 'the WebAssembly module, or the C source without weights'),
     field('bytes.arena', 'number', 'working memory'),
+    field('bytes.live', 'number', 'largest set of buffers in use at one time: no arena is smaller'),
+    field('latency', 'object', 'predicted ns of a run, by target (C: also by instruction set)'),
     ...bits,
     field('cost.bops', 'number', 'Σ MACs · weight bits · activation bits'),
     ...found('search.'),
     seconds('search.'),
     ...layer('layers[].'),
     field('layers[].kernel', 'string', '`bitserial`, `int8`, `depthwise`, `f32`, or `nest` for a plain loop nest'),
+    ...timing,
     ...size('layers[].'),
     ...budget,
     field('calibration', 'object or null', '`data` (SHA-256 of the data, or `synthetic`), `samples`, `method`'),
@@ -105,7 +115,8 @@ export const CONTRACTS = {
     field('targets[]', 'string', '`wasm`, `c`'),
     ...quantizedPorts('inputs'),
     ...quantizedPorts('outputs'),
-    field('bytes', 'object', '`weights`, `code`, `arena`, `floatWeights`'),
+    field('bytes', 'object', '`weights`, `code`, `arena`, `live` (largest set of buffers in use at one time), `floatWeights`'),
+    field('latency', 'object', 'predicted ns of a run, by target'),
     ...bits,
     field('cost.bops', 'number', 'Σ MACs · weight bits · activation bits'),
     ...found('search.'),
@@ -113,6 +124,7 @@ export const CONTRACTS = {
     field('preprocessing', 'object', 'how stored values become inputs, as given to compile'),
     ...layer('layers[].'),
     field('layers[].kernel', 'object', 'kernel by target'),
+    field('layers[].cost', 'object', 'by target: predicted `ns`, whether `measured`, `runnerUp` and `runnerUpNs`'),
     ...size('layers[].'),
     field('layers[].bytes', 'number', 'packed weights'),
     field('files', 'object', 'bytes by path'),

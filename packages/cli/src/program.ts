@@ -91,7 +91,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     define(),
   ],
   'Bits:': [
-    option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average); size=50%w8a8 and bops=1%float name what the share is of', text),
+    option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average), latency=3ms, latency=60% (of W8A8); size=50%w8a8 and bops=1%float name what the share is of', text),
     option('--precision <p>', 'the same everywhere: w4a8, or f32', text),
     option('--weights <bits,…>', 'candidates for weights, 1 to 8 (default: 2 to 8 with a budget, else 8)', bitList),
     option('--activations <bits,…>', 'candidates for activations, 1 to 8 (default: 8)', bitList),
@@ -100,6 +100,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     repeated('--pin <node=bits>', 'fixes a layer: conv1=w8a8, conv1=w4 or conv1=a8'),
     option('--free-ends', 'first and last layer are not pinned to 8 bits'),
     option('--seed <n>', `of everything drawn at random (default: ${defaults.seed})`, (f, t) => integer(f, t)),
+    option('--costs <file>', 'times measured by bitloom tune: for the choice of kernels and latency budgets (default: times of a reference machine)', text),
   ],
   'Calibration:': [
     option('--calibration <method>', `ranges of activations: ${RANGE_METHODS.join(', ')} (default: ${defaults.calibration})`, among(RANGE_METHODS)),
@@ -176,6 +177,7 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
       option('-o, --output <folder>', 'where the bundle goes; without it only the report is made', text),
       repeated('--target <target>', `${TARGETS.join(', ')} (default: wasm)`, among(TARGETS)),
       option('--c-name <name>', `prefix of the C files and functions (default: ${defaults.cName})`, text),
+      option('--emit-qdq <file>', 'also the quantised network as ONNX, with QuantizeLinear and DequantizeLinear, as onnxruntime runs it in integers', text),
       config(),
     ],
     ...searching(),
@@ -205,7 +207,8 @@ Examples:
   });
 
   verb('search', ['<model>', 'ONNX file'], 'choose bits under a budget; print the Pareto front', {
-    'Output:': [option('-o, --output <file>', 'where the assignment goes: JSON, for review and for compile --assignment', text), config()],
+    'Output:': [option('-o, --output <file>', 'where the assignment goes: JSON, for review and for compile --assignment', text),
+      repeated('--target <target>', `whose latency counts: ${TARGETS.join(', ')} (default: wasm)`, among(TARGETS)), config()],
     ...searching(),
   }, `Data is ${DATA_HELP}.
 
@@ -334,9 +337,9 @@ async function configured(f: Flags): Promise<CompileConfig> {
   const base: CompileConfig =
     f.budget !== undefined ? { ...rest, strategy, strategyOptions, weights, activations } : f.precision !== undefined || f.assignment !== undefined ? rest : written;
   const flags = given({
-    calib: f.calib, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
+    calib: f.calib, costs: f.costs, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
     freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined,
-    seed: f.seed, target: f.target, assignment: f.assignment, cName: f.cName, output: f.output,
+    seed: f.seed, target: f.target, assignment: f.assignment, cName: f.cName, output: f.output, emitQdq: f.emitQdq,
   }) as CompileConfig;
   return {
     ...base,

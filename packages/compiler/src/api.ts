@@ -8,6 +8,7 @@ import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import {
   type BitChoice, type BudgetKind, type ParetoPoint, averageBits, choiceCost, inputBitsOf, parseBudget, parsePin, showCost, writeAssignment,
 } from '@bitloom/search';
+import { exportQdq } from '@bitloom/onnx';
 import { type Tensor, allocate, isFloat, readNpy, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
 import { quantizable } from '@bitloom/transforms';
 import { buildBundle, wasmTargetOf } from './build.js';
@@ -35,6 +36,8 @@ export interface BudgetUse {
 export interface CompileReport {
   /** Folder written; null without an output. */
   readonly bundle: string | null;
+  /** ONNX file written in QDQ form; null without one. */
+  readonly qdq: string | null;
   readonly targets: readonly TargetName[];
   readonly float: { readonly weightBytes: number };
   readonly bytes: { readonly weights: number; readonly code: number; readonly arena: number };
@@ -57,16 +60,18 @@ const VECTORS = 3;
  * @throws any coded error of the steps
  */
 export async function compile(path: string, config: CompileConfig = {}, hooks: Hooks = {}): Promise<CompileReport> {
-  const { output, ...o } = parseConfig(compileConfigSchema, config);
+  const { output, emitQdq, ...o } = parseConfig(compileConfigSchema, config);
   const assignment = await checked(o);
   if (output !== null) await assertReplaceable(output);
+  if (emitQdq !== null && o.precision === 'f32') fail('E103', 'nothing is quantised at f32', { found: '--emit-qdq', remedy: 'leave --precision out, or give w8a8' });
   const warnings: string[] = [];
   const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn: (w) => (warnings.push(w), hooks.warn?.(w)) }, assignment);
   const { files, manifest, network } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null));
   if (output !== null) await writeFolder(output, files);
+  if (emitQdq !== null) await writeFileAtomic(emitQdq, exportQdq(c.graph));
   const { floatWeights, ...bytes } = manifest.bytes;
   return {
-    bundle: output, targets: o.target, float: { weightBytes: floatWeights }, bytes, bits: network.bits, cost: { bops: network.bops },
+    bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, bits: network.bits, cost: { bops: network.bops },
     search: { ...manifest.search, seconds: c.searchSeconds }, layers: network.layers, budget: c.choice && budgetUse(c.model.graph, o, c.choice),
     calibration: manifest.calibration, warnings,
   };
@@ -74,7 +79,7 @@ export async function compile(path: string, config: CompileConfig = {}, hooks: H
 
 /** The graph after a phase, as text. Nothing is written. */
 export async function compileToText(path: string, config: CompileConfig, stopAfter: Phase, hooks: Hooks = {}): Promise<{ phase: Phase; ir: string }> {
-  const { output: _, ...o } = parseConfig(compileConfigSchema, config);
+  const { output: _, emitQdq: __, ...o } = parseConfig(compileConfigSchema, config);
   const { graph } = await compileToProgram(path, o, { ...hooks, stopAfter }, await checked(o));
   return { phase: graph.phase, ir: printGraph(graph).text };
 }

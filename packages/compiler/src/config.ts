@@ -9,7 +9,11 @@ import { compileOptionsSchema, searchOptionsSchema } from './options.js';
 /** Where the result goes: a folder for bundles, a file for assignments; null writes nothing. */
 const output = z.string().min(1).nullable().default(null);
 
-export const compileConfigSchema = compileOptionsSchema.extend({ output });
+export const compileConfigSchema = compileOptionsSchema.extend({
+  output,
+  /** File for the calibrated network as ONNX in QDQ form, to run on onnxruntime; null writes none. */
+  emitQdq: output,
+});
 export const searchConfigSchema = searchOptionsSchema.extend({ output });
 /** Of the file: options of `compile`; `search` takes those that it knows. */
 const fileSchema = compileConfigSchema.extend({ $schema: z.string().optional() });
@@ -55,7 +59,9 @@ export async function readConfig(file: string): Promise<CompileConfig> {
   return {
     ...config,
     ...(config.calib ? { calib: data(config.calib) } : {}),
+    ...(config.costs ? { costs: from(config.costs) } : {}),
     ...(config.assignment ? { assignment: from(config.assignment) } : {}),
     ...(config.output ? { output: from(config.output) } : {}),
+    ...(config.emitQdq ? { emitQdq: from(config.emitQdq) } : {}),
   };
 }

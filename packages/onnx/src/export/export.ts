@@ -27,8 +27,8 @@ export const exportOnnx = (g: Graph, outputs: readonly ValueId[] = g.outputs): U
 
 /**
  * A calibrated graph as ONNX bytes (opset 19) in QDQ form, which onnxruntime fuses to integer kernels: quantised activations pass
- * through QuantizeLinear and DequantizeLinear, quantised weights are int8 with one scale an output channel, biases of integer
- * layers int32. Fewer than 8 bits use fewer codes of the same containers. Inputs and outputs carry their ONNX names.
+ * through QuantizeLinear and DequantizeLinear, quantised weights are int8 with one scale an output channel, biases of
+ * W8A8 layers int32. Fewer than 8 bits use fewer codes of the same containers. Inputs and outputs carry their ONNX names.
  * @throws E601 for an op that has no export row.
  */
 export const exportQdq = (g: Graph): Uint8Array => write(g, g.outputs, true);
@@ -91,8 +91,9 @@ function write(g: Graph, outputs: readonly ValueId[], qdq: boolean): Uint8Array 
   // An input or a constant cannot be a graph output itself: it goes through an Identity.
   const produced = new Set(g.nodes.filter((n) => !isConst(n)).flatMap((n) => n.outputs));
   const output = [...new Set(outputs)].map((id) => {
-    const name = portName(id) !== id ? portName(id) : produced.has(id) ? id : `$out.${id}`;
-    if (name !== id) context.emit('Identity', [id], [name]);
+    const from = quantized?.read(id) ?? id;
+    const name = portName(id) !== id ? portName(id) : produced.has(id) && from === id ? id : `$out.${id}`;
+    if (name !== id) context.emit('Identity', [from], [name]);
     return valueInfo(name, id);
   });
   const model = onnx.ModelProto.create({

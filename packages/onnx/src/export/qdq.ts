@@ -59,6 +59,9 @@ export class QdqWriter {
     this.context.emit('DequantizeLinear', [codes, ...parameters], [DEQUANTIZED + id]);
   }
 
+  /** Name under which nodes read a value. */
+  read = (id: ValueId): string => (quantOf(this.g, id) ? DEQUANTIZED + id : id);
+
   /** In place of a constant; false where it is not quantised. */
   constant(id: ValueId, data: Tensor): boolean {
     const q = quantOf(this.g, id);
@@ -70,11 +73,12 @@ export class QdqWriter {
 
   /** The node as it is to be written: it reads dequantised values, and leaves a clip to the quantisation that follows. */
   node(n: Node): Node {
-    const inputs = n.inputs.map((i) => (quantOf(this.g, i) ? DEQUANTIZED + i : i));
+    const inputs = n.inputs.map(this.read);
     if (n.op !== 'conv' && n.op !== 'linear') return { ...n, inputs };
     const [x, w, y] = [n.inputs[0], n.inputs[1], n.outputs[0]].map((i) => quantOf(this.g, i));
     const bias = n.inputs[2] === undefined ? null : constantData(this.producer, n.inputs[2]);
-    if (x && w && bias) inputs[2] = this.bias(bias.data as Float32Array, x, w);
+    // In units of wider steps a bias would lose what it corrects: it stays float there.
+    if (x?.scheme.bits === 8 && w?.scheme.bits === 8 && bias) inputs[2] = this.bias(bias.data as Float32Array, x, w);
     const { activation } = n.attrs as { activation?: { min: number; max: number } | null };
     return y && activation && impliesClip(y, activation) ? { ...n, inputs, attrs: { ...(n.attrs as object), activation: null } } : { ...n, inputs };
   }
