@@ -1,13 +1,11 @@
-/** Functions from templates. */
+/** Functions of a module from templates. */
 import { readFileSync } from 'node:fs';
 import { compileTemplate } from '@bitloom/codegen';
-import { fail } from '@bitloom/diagnostics';
-import { type Bits, isBits } from '@bitloom/numerics';
 import type { WasmFunction } from './family.js';
 
 const templates = new Map<string, (view: object) => string>();
 
-/** A function from templates/<template>.wat.hbs; `view`, which does all arithmetic beforehand, gets its name as `symbol`. */
+/** A function from templates/<template>.wat.hbs; `view` gets its name as `symbol`. */
 export function rendered<V extends object>(template: string, name: string, view: V): WasmFunction {
   return {
     name,
@@ -22,8 +20,5 @@ export function rendered<V extends object>(template: string, name: string, view:
   };
 }
 
-export function requireBits(b: number): Bits {
-  return isBits(b) ? b : fail('E901', 'kernel template: bit-width out of range', { found: String(b) });
-}
-
+/** [0, 1, … n − 1] */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);

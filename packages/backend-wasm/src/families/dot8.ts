@@ -1,0 +1,85 @@
+/**
+ * Relaxed dots of i8 and i7, 16 products an instruction: `i16x8.relaxed_dot_i8x16_i7x16_s` adds them up in pairs to i16, of which a
+ * few are added up before they move to i32; `i32x4.relaxed_dot_i8x16_i7x16_add_s` adds fours to i32, one instruction on processors
+ * with AVX-VNNI or SDOT, three elsewhere. Engines agree on either as long as the second operand's top bits are clear and pairs fit
+ * i16, which they do: 2·128·127 < 2^15.
+ * Activations below 8 bits are the i7 operand and signed weights the i8 one; 8-bit activations are centred (x − 128) and the i8
+ * operand, unsigned weight codes the i7 one.
+ */
+import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
+import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
+import { range, rendered } from '../render.js';
+import { loops, tileGrid } from './tile.js';
+
+const isSwapped = (activationBits: number): boolean => activationBits === 8;
+
+/** Sums of two products of magnitude at most `largest` that fit i16. */
+export function dot8FlushSteps(w: number, a: number): number {
+  const largest = isSwapped(a) ? 128 * (2 ** w - 1) : Math.max(2 ** (w - 1), 1) * (2 ** a - 1);
+  return Math.floor(32767 / (2 * largest));
+}
+
+export interface Dot8Shape {
+  readonly weightBits: Bits;
+  readonly activationBits: Bits;
+  /** Adds up in i32 at once. */
+  readonly wide: boolean;
+  /** Vectors of four channels in a tile. */
+  readonly width: number;
+  readonly pixels: readonly number[];
+}
+
+/** Dots of four elements in a step. */
+const quadsPerStep = (s: Dot8Shape): 1 | 2 => (s.wide || dot8FlushSteps(s.weightBits, s.activationBits) > 1 ? 2 : 1);
+
+const symbolOf = (s: Dot8Shape): string => `dot8${s.wide ? '_add' : ''}_w${s.weightBits}a${s.activationBits}_${4 * s.width}`;
+
+function tile(s: Dot8Shape, pixels: number): WasmFunction {
+  const { weightBits: w, activationBits: a, width } = s;
+  const grid = tileGrid(width, pixels);
+  const quads = quadsPerStep(s);
+  const swapped = isSwapped(a);
+  const flushUnits = s.wide ? 2 ** 31 - 1 : Math.floor(dot8FlushSteps(w, a) / quads);
+  const operands = (slot: number): string => (swapped ? [`t`, `w${slot}`] : [`w${slot}`, 't']).map((v) => `(local.get $${v})`).join(' ');
+  const columns = grid.columns.map((c) => ({ ...c, cells: c.cells.map((cell) => ({ ...cell, wide: s.wide, operands: operands(cell.slot) })) }));
+  return rendered('dot8', `tile_${symbolOf(s)}x${pixels}`, {
+    ...grid,
+    wide: s.wide,
+    tileParams,
+    channels: 4 * width,
+    flushUnits,
+    loops: loops(flushUnits, (units) => ({
+      xStep: 4 * quads * units,
+      wStep: 16 * width * quads * units,
+      quads: range(quads * units).map((i) => ({
+        xOffset: 4 * i,
+        vectors: range(width).map((slot) => ({ slot, offset: 16 * (i * width + slot) })),
+        columns,
+      })),
+    })),
+    rows: grid.columns.map(({ cells }) => ({ words: cells.map(({ name, slot }) => ({ name, offset: 16 * slot })) })),
+  });
+}
+
+export function dot8Kernel(s: Dot8Shape): FamilyKernel {
+  const { weightBits: w, activationBits: a, width } = s;
+  const channels = 4 * width;
+  const swapped = isSwapped(a);
+  const quads = quadsPerStep(s);
+  const [alpha, beta] = swapped ? [1, 0] : [weightAlpha(w), weightBeta(w)];
+  return {
+    symbol: symbolOf(s),
+    channels,
+    pixels: s.pixels,
+    tiles: s.pixels.map((p) => tile(s, p)),
+    step: 4 * quads,
+    grain: 1,
+    grainBytes: 1,
+    maxSteps: Infinity,
+    blockBytes: (steps) => steps * 16 * width * quads,
+    convert: swapped ? rendered('centre_codes', 'centre_codes', {}) : null,
+    place: rendered('place_bytes', `place_bytes_${alpha}_${beta}_${channels}`, { channels, alpha, beta, quadBytes: 16 * width }),
+    unsigned: swapped,
+    offset128: swapped,
+  };
+}

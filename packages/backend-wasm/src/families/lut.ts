@@ -1,0 +1,129 @@
+/**
+ * Tables of partial sums: four one-bit weights of a channel index the 16 sums of subsets of four activations. One swizzle does
+ * 64 one-bit products; weight planes are joined by shifts. Any activation below 7 bits will do, but sums move from u8 to u16 every
+ * few steps as these grow.
+ */
+import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
+import { range, rendered } from '../render.js';
+import { loops } from './tile.js';
+
+/** Lane of v128 bytes ↔ channel of 16: bytes of even index hold channels 0 … 7, so that u16 sums of both halves are in order. */
+export function placePlanes(bits: number, channels: number, elements: 4 | 8): WasmFunction {
+  const tables = 8 / elements;
+  return rendered('place_planes', `place_planes_w${bits}_${channels}_${elements}`, {
+    bits,
+    elements,
+    halfBytes: 16 * bits * tables,
+    unitBytes: bits * channels * tables,
+    parts: range(tables * bits).map((i) => ({ offset: 16 * i, left: 7 - Math.floor(i / tables), right: elements * (i % tables), ones: 2 ** elements - 1 })),
+  });
+}
+
+const shuffle = (lanes: readonly number[]): string => lanes.join(' ');
+const interleave = (width: number, high: boolean, other: number): string =>
+  shuffle(range(16).map((i) => {
+    const lane = Math.floor(i / width);
+    return (high ? 8 : 0) + Math.floor(lane / 2) * width + (i % width) + (lane % 2) * other;
+  }));
+
+/** Codes to tables; constant shuffles that are single instructions on x86-64. */
+const tables = (): WasmFunction =>
+  rendered('lut_tables', 'lut_tables', {
+    quarters: [false, true].map((upper, q) => ({
+      pairs: interleave(2, upper, 16),
+      tables: [false, true].map((high, t) => ({
+        offset: 32 * q + 16 * t,
+        twice: interleave(1, high, 0),
+        low: shuffle(range(16).map((i) => 8 * t + (i % 4))),
+        high: interleave(2, true, 0),
+      })),
+    })),
+  });
+
+/** Largest sum of u8 and u16 lanes. */
+const [U8, U16] = [255, 65535];
+
+export interface LutShape {
+  readonly relaxed: boolean;
+  readonly weightBits: number;
+  readonly activationBits: number;
+  readonly channels: 16 | 32;
+  /** Vectors of weights in one pass. */
+  readonly width: 1 | 2;
+  readonly pixels: readonly number[];
+}
+
+/** Steps of two tables between moves to u16, each of which adds at most 2·4·amax. */
+const flushUnits = (activationBits: number): number => Math.floor(U8 / (8 * (2 ** activationBits - 1)));
+/** Steps of eight elements until joined u16 sums, Σ u·x, may overflow. */
+const groupUnits = (w: number, a: number): number => Math.floor(U16 / (8 * (2 ** a - 1) * (2 ** w - 1)));
+
+function tile(s: LutShape, pixels: number): WasmFunction {
+  const halves = s.channels / 16;
+  // Vectors in the order of memory: [half][plane].
+  const vectors = range(halves * s.weightBits).map((i) => ({ half: Math.floor(i / s.weightBits), plane: i % s.weightBits, offset: 32 * i }));
+  const unitBytes = 32 * vectors.length;
+  const swizzle = s.relaxed ? 'i8x16.relaxed_swizzle' : 'i8x16.swizzle';
+  const flush = flushUnits(s.activationBits);
+  const passes = range(Math.ceil(vectors.length / s.width)).map((p) => {
+    const of = vectors.slice(p * s.width, (p + 1) * s.width).map((v, slot) => ({ ...v, slot }));
+    const columns = range(pixels).map((pixel) => ({
+      pixel,
+      cells: of.map((v) => ({ name: `${v.slot}_${pixel}`, slot: v.slot, plane: v.plane, join: `${v.half}_${pixel}`, swizzle })),
+    }));
+    return {
+      columns,
+      cells: columns.flatMap((c) => c.cells),
+      loops: loops(flush, (units) => ({
+        xStep: 32 * units,
+        wStep: unitBytes * units,
+        tables: range(2 * units).map((t) => ({
+          xOffset: 16 * t,
+          vectors: of.map((v) => ({ slot: v.slot, offset: (t >> 1) * unitBytes + v.offset + 16 * (t & 1) })),
+          columns,
+        })),
+      })),
+    };
+  });
+  const slots = range(Math.min(s.width, vectors.length));
+  return rendered('lut', `tile_lut_w${s.weightBits}a${s.activationBits}_${s.channels}x${pixels}__${s.relaxed ? 'relaxed' : 'simd128'}`, {
+    tileParams,
+    pixelCount: pixels,
+    channels: s.channels,
+    weightBits: s.weightBits,
+    flushUnits: flush,
+    groupUnits: groupUnits(s.weightBits, s.activationBits),
+    pixels: range(pixels),
+    morePixels: range(pixels).slice(1),
+    wordSlots: slots,
+    cellSlots: slots.flatMap((v) => range(pixels).map((p) => `${v}_${p}`)),
+    joinSlots: range(halves).flatMap((h) => range(pixels).map((p) => `${h}_${p}`)),
+    passes,
+    results: range(pixels).map((p) => ({
+      next: p + 1 < pixels,
+      words: range(4 * halves).map((i) => ({
+        offset: 16 * i,
+        half: i % 2 ? 'high' : 'low',
+        name: `${i % 4 < 2 ? 'e' : 'f'}${Math.floor(i / 4)}_${p}`,
+      })),
+    })),
+  });
+}
+
+export function lutKernel(s: LutShape): FamilyKernel {
+  return {
+    symbol: `lut_w${s.weightBits}a${s.activationBits}_${s.channels}`,
+    channels: s.channels,
+    pixels: s.pixels,
+    tiles: s.pixels.map((p) => tile(s, p)),
+    step: 8,
+    grain: 4,
+    grainBytes: 16,
+    maxSteps: groupUnits(s.weightBits, s.activationBits),
+    blockBytes: (steps) => steps * 2 * s.weightBits * s.channels,
+    convert: tables(),
+    place: placePlanes(s.weightBits, s.channels, 4),
+    unsigned: true,
+    offset128: false,
+  };
+}
