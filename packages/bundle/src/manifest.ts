@@ -28,6 +28,10 @@ const layer = z.strictObject({
   activationBits: z.number().int(),
   /** By target. */
   kernel: z.record(z.string(), z.string()),
+  /** By target: predicted ns of a run (`measured` when the very call was timed) and those of the next best kernel. */
+  cost: z.record(z.string(), z.strictObject({
+    ns: z.number().nonnegative(), measured: z.boolean(), runnerUp: z.string().nullable(), runnerUpNs: z.number().nonnegative().nullable(),
+  })),
   macs: count,
   params: count,
 });
@@ -64,7 +68,10 @@ export const manifestSchema = z.strictObject({
   reference: z.strictObject({ program: path, constants: path, weights: path, table: z.array(constant), vectors: path }),
   layers: z.array(layer),
   bits: z.strictObject({ weights: z.number(), activations: z.number() }),
-  bytes: z.strictObject({ weights: count, code: count, arena: count, floatWeights: count }),
+  /** Predicted ns of a run by target. */
+  latency: z.record(z.string(), z.number().nonnegative()),
+  /** `live`: the largest set of buffers that a call needs, a lower bound of the arena. */
+  bytes: z.strictObject({ weights: count, code: count, arena: count, live: count, floatWeights: count }),
   cost: z.strictObject({ bops: z.number() }),
   search: z.strictObject({ strategy: z.string(), objective: z.number().nullable(), lowerBound: z.number().nullable(), gap: z.number().nullable() }),
   calibration: z.strictObject({ data: z.string(), samples: count, method: z.string() }).nullable(),

@@ -6,7 +6,7 @@ import type { Tensor } from '@bitloom/tensor';
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [head, ...rows].map((r) => r.map(String));
   const width = head.map((_, c) => Math.max(...cells.map((r) => r[c].length)));
-  const right = head.map((_, c) => rows.length > 0 && rows.every((r) => typeof r[c] === 'number' || /^[\d.,-]+( ?[a-zA-Z%]+)?$/.test(r[c] as string)));
+  const right = head.map((_, c) => rows.length > 0 && rows.every((r) => typeof r[c] === 'number' || /^~?[\d.,-]+( ?[a-zA-Zµ%]+)?$/.test(r[c] as string)));
   return cells.map((r) => r.map((t, c) => (right[c] ? t.padStart(width[c]) : t.padEnd(width[c]))).join('  ').trimEnd()).join('\n');
 }
 
@@ -19,6 +19,11 @@ export function si(n: number, unit = ''): string {
   return `${text} ${UNITS[i]}${unit}`.trim();
 }
 export const bytes = (n: number): string => si(n, 'B');
+/** A time in ns, four significant digits. */
+export function duration(ns: number): string {
+  const [unit, size] = ns < 1e3 ? ['ns', 1] as const : ns < 1e6 ? ['µs', 1e3] as const : ns < 1e9 ? ['ms', 1e6] as const : ['s', 1e9] as const;
+  return `${Number((ns / size).toPrecision(4))} ${unit}`;
+}
 const shape = (s: readonly number[]): string => (s.length === 0 ? 'scalar' : s.join('×'));
 const bits = (b: number): string => (b === 32 ? 'f32' : String(b));
 const fixed = (n: number | null, digits: number): string => (n === null || !Number.isFinite(n) ? '–' : n.toFixed(digits));
@@ -33,18 +38,28 @@ const searchLine = (s: { strategy: string; objective: number | null; lowerBound:
   'search',
   `${s.strategy}, ${s.seconds.toFixed(1)} s${s.objective === null ? '' : `, predicted loss ${precise(s.objective)}, LP bound ${precise(s.lowerBound)}, gap ${s.gap === null ? '–' : s.gap === 0 ? '0 (proven optimal)' : `${(100 * s.gap).toFixed(2)} %`}`}`,
 ];
+/** Times that were not measured on the call itself are marked. */
+const time = (l: { ns: number; measured: boolean }): string => `${l.measured ? '' : '~'}${duration(l.ns)}`;
+const arenaLine = (b: { arena: number; live: number }): readonly [string, string] =>
+  ['arena', `${bytes(b.arena)} (largest live set ${bytes(b.live)}${b.live ? `, ratio ${(b.arena / b.live).toFixed(2)}` : ''})`];
+const latencyLine = (r: { latency: Readonly<Record<string, number>>; layers: readonly { measured: boolean }[] }): readonly [string, string] => [
+  'latency', `${Object.entries(r.latency).map(([t, ns]) => `${t} ${duration(ns)}`).join(', ')} (predicted${r.layers.every((l) => l.measured) ? '' : '; ~ not measured, see bitloom tune'})`,
+];
 const averages = (b: { weights: number; activations: number }): readonly [string, string] => ['bits', `weights ${b.weights.toFixed(2)}, activations ${b.activations.toFixed(2)} (averages over parameters, over MACs)`];
 const warned = (warnings: readonly string[]): string => warnings.map((w) => `\nWARNING: ${w}`).join('');
 
 export function compileText(r: CompileReport): string {
   return [
-    table(['layer', 'op', 'weights', 'activations', 'kernel', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, bits(l.weightBits), bits(l.activationBits), l.kernel, si(l.params), si(l.macs)])),
+    table(['layer', 'op', 'weights', 'activations', 'kernel', 'time', 'runner-up', '', 'params', 'MACs'], r.layers.map((l) => [
+      l.name, l.op, bits(l.weightBits), bits(l.activationBits), l.kernel, time(l), l.runnerUp ?? '', l.runnerUpNs === null ? '' : duration(l.runnerUpNs), si(l.params), si(l.macs),
+    ])),
     '',
     lines([
       averages(r.bits),
       ['weights', `${bytes(r.bytes.weights)} (float ${bytes(r.float.weightBytes)}, ${r.float.weightBytes === 0 ? '–' : `${((100 * r.bytes.weights) / r.float.weightBytes).toFixed(1)} %`})`],
       ['code', `${bytes(r.bytes.code)} (${r.targets[0]})`],
-      ['arena', bytes(r.bytes.arena)],
+      arenaLine(r.bytes),
+      latencyLine(r),
       ['cost', `${si(r.cost.bops, 'BOPs')}`],
       budgetLine(r.budget),
       searchLine(r.search),
@@ -61,7 +76,7 @@ export function searchText(r: SearchReport): string {
   return [
     table(['layer', 'op', 'weights', 'activations', 'params', 'MACs'], r.layers.map((l) => [l.name, l.op, bits(l.weightBits), bits(l.activationBits), si(l.params), si(l.macs)])),
     '',
-    `Pareto front${r.budget ? ` (cost in ${{ size: 'bytes', bops: 'BOPs', bits: 'weight bits' }[r.budget.kind]})` : ''}`,
+    `Pareto front${r.budget ? ` (cost in ${{ size: 'bytes', bops: 'BOPs', bits: 'weight bits', latency: 'ns' }[r.budget.kind]})` : ''}`,
     table(['cost', 'loss', 'weights', 'activations', ''], thin(front)),
     '',
     lines([averages(r.bits), budgetLine(r.budget), searchLine(r), ['assignment', r.assignment ?? 'not written: give -o FILE']]) + warned(r.warnings),
@@ -107,7 +122,7 @@ export function inspectText(r: ModelReport | BundleReport): string {
     lines([
       ['bundle', `${r.name} (${r.generator.name} ${r.generator.version})`], ['model', r.model.sha256], ['targets', r.targets.join(', ')],
       ...r.inputs.map((p) => ['input', port(p)] as const), ...r.outputs.map((p) => ['output', port(p)] as const),
-      averages(r.bits), ['weights', `${bytes(r.bytes.weights)} (float ${bytes(r.bytes.floatWeights)})`], ['code', bytes(r.bytes.code)], ['arena', bytes(r.bytes.arena)], ['cost', si(r.cost.bops, 'BOPs')],
+      averages(r.bits), ['weights', `${bytes(r.bytes.weights)} (float ${bytes(r.bytes.floatWeights)})`], ['code', bytes(r.bytes.code)], arenaLine(r.bytes), latencyLine({ latency: r.latency, layers: [] }), ['cost', si(r.cost.bops, 'BOPs')],
       ['search', r.search.strategy], ['calibration', r.calibration ? `${r.calibration.method}, ${r.calibration.samples} samples of ${r.calibration.data === 'synthetic' ? 'random numbers: accuracy unknown' : 'data'}` : 'none'],
       ['preprocessing', JSON.stringify(r.preprocessing)],
     ]),

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { assertReplaceable, openBundle, writeFileAtomic, writeFolder } from '@bitloom/bundle';
 import { type DataSource, batchSize, batches, openData, subset, syntheticSource } from '@bitloom/data';
+import type { CostTable } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Phase, printGraph, valueOf } from '@bitloom/ir';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
@@ -17,13 +18,14 @@ import { type CompileConfig, type SearchConfig, compileConfigSchema, parseConfig
 import { type LoadedModel, inputSpecs, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
 import { type Hooks, compileToProgram } from './pipeline.js';
-import type { LayerReport, PortReport } from './report.js';
-import { chosenStrategy, observe, search as runSearch, searchProblem } from './search.js';
+import type { KernelReport, LayerReport, PortReport } from './report.js';
+import { budgetOf, chosenStrategy, observe, search as runSearch, searchProblem } from './search.js';
+import { readCosts } from './targets.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
 export const PASSES = ['import', 'simplify', 'fuse-activation', 'candidates', 'chosen', 'calibrated'] as const;
 
-/** How a budget was met: `limit` and `used` in bytes (size), BOPs (bops) or weight bits (bits). */
+/** How a budget was met: `limit` and `used` in bytes (size), BOPs (bops), weight bits (bits) or ns (latency). */
 export interface BudgetUse {
   readonly text: string;
   readonly kind: BudgetKind;
@@ -40,7 +42,10 @@ export interface CompileReport {
   readonly qdq: string | null;
   readonly targets: readonly TargetName[];
   readonly float: { readonly weightBytes: number };
-  readonly bytes: { readonly weights: number; readonly code: number; readonly arena: number };
+  /** `live`: the largest set of buffers alive at one time. */
+  readonly bytes: { readonly weights: number; readonly code: number; readonly arena: number; readonly live: number };
+  /** Predicted ns of a run, by target and instruction set. */
+  readonly latency: Readonly<Record<string, number>>;
   readonly bits: { readonly weights: number; readonly activations: number };
   readonly cost: { readonly bops: number };
   readonly search: Pick<SearchReport, 'strategy' | 'objective' | 'lowerBound' | 'gap' | 'seconds'>;
@@ -62,17 +67,19 @@ const VECTORS = 3;
 export async function compile(path: string, config: CompileConfig = {}, hooks: Hooks = {}): Promise<CompileReport> {
   const { output, emitQdq, ...o } = parseConfig(compileConfigSchema, config);
   const assignment = await checked(o);
+  const costs = o.costs === null ? null : await readCosts(o.costs);
   if (output !== null) await assertReplaceable(output);
   if (emitQdq !== null && o.precision === 'f32') fail('E103', 'nothing is quantised at f32', { found: '--emit-qdq', remedy: 'leave --precision out, or give w8a8' });
   const warnings: string[] = [];
-  const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn: (w) => (warnings.push(w), hooks.warn?.(w)) }, assignment);
-  const { files, manifest, network } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null));
+  const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn: (w) => (warnings.push(w), hooks.warn?.(w)) }, assignment, costs);
+  const { files, manifest, network } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null), costs);
   if (output !== null) await writeFolder(output, files);
   if (emitQdq !== null) await writeFileAtomic(emitQdq, exportQdq(c.graph));
   const { floatWeights, ...bytes } = manifest.bytes;
   return {
-    bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, bits: network.bits, cost: { bops: network.bops },
-    search: { ...manifest.search, seconds: c.searchSeconds }, layers: network.layers, budget: c.choice && budgetUse(c.model.graph, o, c.choice),
+    bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, latency: manifest.latency,
+    bits: network.bits, cost: { bops: network.bops },
+    search: { ...manifest.search, seconds: c.searchSeconds }, layers: network.layers, budget: c.choice && budgetUse(c.model.graph, o, c.choice, costs),
     calibration: manifest.calibration, warnings,
   };
 }
@@ -80,7 +87,7 @@ export async function compile(path: string, config: CompileConfig = {}, hooks: H
 /** The graph after a phase, as text. Nothing is written. */
 export async function compileToText(path: string, config: CompileConfig, stopAfter: Phase, hooks: Hooks = {}): Promise<{ phase: Phase; ir: string }> {
   const { output: _, emitQdq: __, ...o } = parseConfig(compileConfigSchema, config);
-  const { graph } = await compileToProgram(path, o, { ...hooks, stopAfter }, await checked(o));
+  const { graph } = await compileToProgram(path, o, { ...hooks, stopAfter }, await checked(o), o.costs === null ? null : await readCosts(o.costs));
   return { phase: graph.phase, ir: printGraph(graph).text };
 }
 
@@ -104,16 +111,16 @@ async function checked(o: CompileOptions): Promise<unknown> {
 function checkSearch(o: SearchOptions): void {
   chosenStrategy(o);
   // Only the syntax: without layers the graph is not looked at.
-  if (o.budget !== null) parseBudget(o.budget, null as never, []);
+  if (o.budget !== null) parseBudget(o.budget, null as never, { layers: [], groups: [] });
   o.pin.forEach(parsePin);
 }
 
-function budgetUse(g: Graph, o: SearchOptions, choice: BitChoice): BudgetUse | null {
-  if (o.budget === null) return null;
+function budgetUse(g: Graph, o: SearchOptions, choice: BitChoice, costs: CostTable | null): BudgetUse | null {
+  const budget = budgetOf(g, o, costs);
+  if (budget === null) return null;
   const sites = quantizable(g);
-  const budget = parseBudget(o.budget, g, sites.layers);
   const used = choiceCost({ graph: g, ...sites, budget }, choice);
-  return { text: o.budget, kind: budget.kind, limit: budget.limit, used, shown: showCost(budget.kind, used, sites.layers) };
+  return { text: budget.text, kind: budget.kind, limit: budget.limit, used, shown: showCost(budget.kind, used, sites.layers) };
 }
 
 /** Inputs for the recorded vectors: the first calibration samples, or random ones. */
@@ -143,7 +150,7 @@ export interface SearchReport {
   readonly budget: BudgetUse | null;
   /** Averages over parameters and over MACs. */
   readonly bits: { readonly weights: number; readonly activations: number };
-  readonly layers: readonly Omit<LayerReport, 'kernel'>[];
+  readonly layers: readonly Omit<LayerReport, keyof KernelReport>[];
   /** By ascending cost, in the unit of the budget. */
   readonly pareto: readonly ParetoPoint[];
   readonly warnings: readonly string[];
@@ -154,20 +161,21 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
   const { output, ...o } = parseConfig(searchConfigSchema, config);
   checkSearch(o);
   if (o.precision !== null && parsePrecision(o.precision) === 'f32') fail('E103', 'nothing to search at f32', { remedy: 'leave --precision out' });
+  const costs = o.costs === null ? null : await readCosts(o.costs);
   const progress = hooks.progress ?? (() => {});
   const started = performance.now();
   const model = await loadModel(path, o.define);
   const observed = await observe(model, o, progress);
   const warnings = observed.synthetic ? ['no --calib data: bits chosen on random inputs, accuracy is unknown'] : [];
   warnings.forEach((w) => hooks.warn?.(w));
-  const s = searchProblem(model, o, observed, progress)!;
+  const s = searchProblem(model, o, observed, costs, progress)!;
   const found = await runSearch(s);
   const { problem } = s;
   const inputBits = inputBitsOf(problem, found.choice);
   const average = averageBits(problem, found.choice);
   const report: SearchReport = {
     strategy: found.strategy, objective: found.objective, lowerBound: found.lowerBound, gap: found.gap,
-    seconds: (performance.now() - started) / 1000, assignment: output, budget: budgetUse(model.graph, o, found.choice),
+    seconds: (performance.now() - started) / 1000, assignment: output, budget: budgetUse(model.graph, o, found.choice, costs),
     bits: { weights: average.weightBits, activations: average.activationBits },
     layers: problem.layers.map((l) => ({
       name: l.name, op: l.node.op, weightBits: found.choice.weights.get(l.name)!, activationBits: inputBits(l), macs: l.macs, params: l.params,

@@ -1,20 +1,18 @@
 /** From a compiled network to the files of a bundle. */
-import { arenaBytes, cName, emitC, planC } from '@bitloom/backend-c';
-import { addressOf, emitWasm, variantsFor } from '@bitloom/backend-wasm';
+import { arenaBytes, cName, emitC } from '@bitloom/backend-c';
+import { addressOf, emitWasm } from '@bitloom/backend-wasm';
 import { type Files, type Manifest, SCHEMA_VERSION, fileTable, sealManifest, writeLoader } from '@bitloom/bundle';
-import { type Plan, makePlan } from '@bitloom/codegen';
+import type { CostTable, Plan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { ValueId } from '@bitloom/ir';
-import { type Program, type TensorMap, programToJson, runProgram } from '@bitloom/kernel-spec';
+import { type TensorMap, programToJson, runProgram } from '@bitloom/kernel-spec';
 import { type Tensor, tensor, writeNpz } from '@bitloom/tensor';
 import type { CompileOptions, TargetName } from './options.js';
 import type { Compiled } from './pipeline.js';
-import { type NetworkReport, type PortReport, kernelsOf, networkReport, outputKind, portOf, portQuantization } from './report.js';
+import { type KernelReport, type NetworkReport, type PortReport, kernelsOf, networkReport, outputKind, portOf, portQuantization } from './report.js';
+import { planTime } from './latency.js';
+import { costsOf, flavoursOf, plansFor } from './targets.js';
 import { VERSION } from './version.js';
-
-/** Plans of a program for a target: one, or in C one for each instruction set, portable code first. */
-export const plansFor = (program: Program, target: TargetName): readonly [Plan, ...Plan[]] =>
-  (target === 'c' ? planC(program) : [makePlan(program, { target, variants: variantsFor(target) })]) as [Plan, ...Plan[]];
 
 const C_FOLDER = 'c';
 const WEIGHTS = 'weights.bin';
@@ -44,6 +42,10 @@ function vectorFile(vectors: readonly { inputs: TensorMap; outputs: TensorMap }[
   return writeNpz(arrays);
 }
 
+const byTarget = <T, U>(all: ReadonlyMap<string, T>, of: (v: T) => U): Record<string, U> => Object.fromEntries([...all].map(([t, v]) => [t, of(v)]));
+const costOf = (k?: KernelReport): Manifest['layers'][number]['cost'][string] =>
+  ({ ns: k?.ns ?? 0, measured: k?.measured ?? false, runnerUp: k?.runnerUp ?? null, runnerUpNs: k?.runnerUpNs ?? null });
+
 /** The target that makes the module, if any. @throws E103 for two of them */
 export function wasmTargetOf(targets: readonly TargetName[]): TargetName | undefined {
   const [first, other] = new Set(targets.filter((t) => t !== 'c'));
@@ -51,11 +53,11 @@ export function wasmTargetOf(targets: readonly TargetName[]): TargetName | undef
   return first;
 }
 
-/** @param samples inputs for the recorded vectors */
-export async function buildBundle(c: Compiled, o: CompileOptions, samples: readonly TensorMap[]): Promise<Built> {
+/** @param samples inputs for the recorded vectors @param costs the user's own times */
+export async function buildBundle(c: Compiled, o: CompileOptions, samples: readonly TensorMap[], costs: CostTable | null = null): Promise<Built> {
   const { graph, model } = c;
   const program = c.program ?? fail('E901', 'nothing to build');
-  const plans = new Map(o.target.map((t) => [t, plansFor(program, t)]));
+  const plans = new Map(o.target.map((t) => [t, plansFor(program, t, costs)]));
   const wasmTarget = wasmTargetOf(o.target);
   const first = plans.get(o.target[0])!;
   const [packed] = plans.get(wasmTarget ?? 'c')!;
@@ -100,7 +102,15 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     targets.c = { folder: C_FOLDER, name, arenaBytes: arenaBytes(cPlans), codeBytes: bytes };
   }
 
-  const kernels = new Map([...plans].flatMap(([t, of]) => of.map((p, i) => [i ? `${t}-${p.target}` : t, kernelsOf(p)] as const)));
+  const kernels = new Map<string, ReadonlyMap<string, KernelReport>>();
+  const latency: Record<string, number> = {};
+  for (const [t, of] of plans) {
+    flavoursOf(t).forEach((f, i) => {
+      const model = costsOf(f.backend, costs);
+      kernels.set(f.label, kernelsOf(of[i], model));
+      latency[f.label] = planTime(of[i], model);
+    });
+  }
   const network = networkReport(graph, kernels.get(o.target[0])!);
   const described = (id: ValueId): Manifest['inputs'][number] => ({ ...portOf(graph, id), ...portQuantization(graph, id) });
   const { strategy = c.choice ? 'assignment' : 'none', objective = null, lowerBound = null, gap = null } = c.search ?? {};
@@ -121,10 +131,15 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     },
     layers: network.layers.map((l) => ({
       name: l.name, op: l.op, weightBits: l.weightBits, activationBits: l.activationBits, macs: l.macs, params: l.params,
-      kernel: Object.fromEntries([...kernels].map(([t, of]) => [t, of.get(l.name) ?? 'nest'])),
+      kernel: byTarget(kernels, (of) => of.get(l.name)?.kernel ?? 'nest'),
+      cost: byTarget(kernels, (of) => costOf(of.get(l.name))),
     })),
     bits: network.bits,
-    bytes: { weights: packed.packedBytes, code: codeBytes, arena: arenaBytes(first), floatWeights: network.floatWeightBytes },
+    latency,
+    bytes: {
+      weights: packed.packedBytes, code: codeBytes, arena: arenaBytes(first), live: Math.max(...first.map((p) => p.liveBytes)),
+      floatWeights: network.floatWeightBytes,
+    },
     cost: { bops: network.bops },
     search: { strategy, objective, lowerBound, gap },
     calibration: c.observed && {

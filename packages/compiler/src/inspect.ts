@@ -37,6 +37,7 @@ export interface BundleReport {
   readonly inputs: Manifest['inputs'];
   readonly outputs: Manifest['outputs'];
   readonly bytes: Manifest['bytes'];
+  readonly latency: Manifest['latency'];
   readonly bits: Manifest['bits'];
   readonly cost: Manifest['cost'];
   readonly search: Manifest['search'];
@@ -88,7 +89,7 @@ async function inspectBundle(path: string): Promise<BundleReport> {
   const weights = new Map(program.calls.filter((c) => c.family === 'conv').map((c) => [c.origin, packed.get(c.args[1]) ?? 0]));
   return {
     kind: 'bundle', name: m.model.name, model: m.model, generator: m.generator, targets: Object.keys(m.targets), inputs: m.inputs, outputs: m.outputs,
-    bytes: m.bytes, bits: m.bits, cost: m.cost, search: m.search, calibration: m.calibration, preprocessing: m.preprocessing,
+    bytes: m.bytes, latency: m.latency, bits: m.bits, cost: m.cost, search: m.search, calibration: m.calibration, preprocessing: m.preprocessing,
     layers: m.layers.map((l) => ({ ...l, bytes: weights.get(l.name) ?? 0 })),
     files: Object.fromEntries(Object.entries(m.files).map(([file, f]) => [file, f.bytes])),
   };

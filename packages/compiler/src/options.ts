@@ -29,10 +29,12 @@ export const searchOptionsSchema = z.strictObject({
   symmetric: z.boolean().default(DEFAULT_CALIBRATION.symmetric),
   biasCorrection: z.boolean().default(DEFAULT_CALIBRATION.biasCorrection),
   seed: z.number().int().default(0),
+  target: z.array(z.enum(TARGETS)).nonempty().default(['wasm']),
+  /** File of measured times. */
+  costs: z.string().min(1).nullable().default(null),
 });
 
 export const compileOptionsSchema = searchOptionsSchema.extend({
-  target: z.array(z.enum(TARGETS)).nonempty().default(['wasm']),
   assignment: z.string().nullable().default(null),
   /** Prefix of the C files, functions and macros. */
   cName: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a C identifier').default('model'),

@@ -1,5 +1,6 @@
 /** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
 import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
+import type { CostTable } from '@bitloom/codegen';
 import { subset } from '@bitloom/data';
 import { BitloomError } from '@bitloom/diagnostics';
 import { type Graph, type Pass, type Phase, deadCode, printGraph, runPasses } from '@bitloom/ir';
@@ -36,9 +37,10 @@ export interface Compiled {
 /**
  * Everything up to the Program.
  * @param assignment contents of an assignment file, in place of a search
+ * @param costs the user's own times
  * @throws any coded error of the steps
  */
-export async function compileToProgram(path: string, o: CompileOptions, hooks: Hooks = {}, assignment: unknown = null): Promise<Compiled> {
+export async function compileToProgram(path: string, o: CompileOptions, hooks: Hooks = {}, assignment: unknown = null, costs: CostTable | null = null): Promise<Compiled> {
   const progress = hooks.progress ?? (() => {});
   const { stopAfter } = hooks;
   const afterPass = (pass: string, g: Graph): void => hooks.afterPass?.(pass, () => printGraph(g).text);
@@ -50,7 +52,7 @@ export async function compileToProgram(path: string, o: CompileOptions, hooks: H
 
   const observed = await observe(model, o, progress);
   if (observed.synthetic) hooks.warn?.('no --calib data: calibrated on random inputs, accuracy is unknown');
-  const problem = searchProblem(model, o, observed, progress)!;
+  const problem = searchProblem(model, o, observed, costs, progress)!;
   const bits: { -readonly [K in 'search' | 'searchSeconds' | 'choice']: Compiled[K] } = { search: null, searchSeconds: 0, choice: null };
   const passes: readonly Pass[] = [
     {

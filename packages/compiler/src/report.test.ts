@@ -3,8 +3,8 @@ import { createBuilder } from '@bitloom/ops';
 import { Rng } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { random } from './networks.test.util.js';
-import { plansFor } from './build.js';
 import { kernelsOf, networkReport, outputKind } from './report.js';
+import { costsOf, plansFor } from './targets.js';
 
 const attrs = { strides: [1, 1], dilations: [1, 1], pads: [1, 1, 1, 1], activation: null };
 
@@ -16,7 +16,7 @@ describe('networkReport', () => {
     const dense = b.add('conv', [x, b.const(random(rng, [32, 4, 3, 3]), 'w')], { ...attrs, group: 1 }, { origin: 'node' });
     const depthwise = b.add('conv', [dense, b.const(random(rng, [32, 1, 3, 3]), 'w')], { ...attrs, group: 32 }, { origin: 'node' });
     const g = b.build([depthwise]);
-    const report = networkReport(g, kernelsOf(plansFor(lowerGraph(g), 'c')[0]));
+    const report = networkReport(g, kernelsOf(plansFor(lowerGraph(g), 'c')[0], costsOf('c', null)));
     expect(report.layers.map((l) => [l.kernel, l.params, l.macs])).toEqual([['f32', 1152, 41472], ['depthwise', 288, 10368]]);
     expect(new Set(report.layers.map((l) => l.name)).size).toBe(2);
     expect(report).toMatchObject({ bits: { weights: 32, activations: 32 }, bops: (41472 + 10368) * 1024, floatWeightBytes: 1440 * 4 });

@@ -1,5 +1,5 @@
 /** What reports say of a network. */
-import type { Plan } from '@bitloom/codegen';
+import type { CostModel, Plan } from '@bitloom/codegen';
 import { type Graph, type ValueId, producers, valueOf } from '@bitloom/ir';
 import { classifierLogits } from '@bitloom/search';
 import type { DType } from '@bitloom/tensor';
@@ -12,6 +12,13 @@ export interface LayerReport {
   readonly activationBits: number;
   /** Of the first target. */
   readonly kernel: string;
+  /** Predicted time of the layer there. */
+  readonly ns: number;
+  /** The very call was timed. */
+  readonly measured: boolean;
+  /** Next best kernel and its time. */
+  readonly runnerUp: string | null;
+  readonly runnerUpNs: number | null;
   readonly macs: number;
   readonly params: number;
 }
@@ -23,13 +30,28 @@ export interface NetworkReport {
   readonly floatWeightBytes: number;
 }
 
-/** Kernel of each layer in a plan, by layer name; 'nest' where the layer is no conv-family call. */
-export function kernelsOf(plan: Plan): ReadonlyMap<string, string> {
-  return new Map(plan.calls.filter((c) => c.variant).map((c) => [c.call.origin, c.variant!.kernel]));
+export type KernelReport = Pick<LayerReport, 'kernel' | 'ns' | 'measured' | 'runnerUp' | 'runnerUpNs'>;
+
+/** Kernel and time of each call's origin in a plan (for convolutions, of them alone); 'nest' where none of its calls is of the conv family. */
+export function kernelsOf(plan: Plan, costs: CostModel): ReadonlyMap<string, KernelReport> {
+  const found = new Map<string, KernelReport>();
+  for (const { call, variant, ranking: [first, second] } of plan.calls) {
+    const known = found.get(call.origin);
+    if (call.family === 'conv') {
+      const { measured } = costs.conv(first.variant, call.params);
+      found.set(call.origin, { kernel: variant!.kernel, ns: first.cost, measured, runnerUp: second?.variant.name ?? null, runnerUpNs: second?.cost ?? null });
+    } else if (!known || known.kernel === 'nest') {
+      const { ns, measured } = costs.nest(call.params);
+      found.set(call.origin, { kernel: 'nest', ns: ns + (known?.ns ?? 0), measured: measured && (known?.measured ?? true), runnerUp: null, runnerUpNs: null });
+    }
+  }
+  return found;
 }
 
+const UNKNOWN: KernelReport = { kernel: 'nest', ns: 0, measured: false, runnerUp: null, runnerUpNs: null };
+
 /** Layers with their bits; averages over parameters (weights) and MACs (activations). Floats count 32 bits. */
-export function networkReport(g: Graph, kernels: ReadonlyMap<string, string>): NetworkReport {
+export function networkReport(g: Graph, kernels: ReadonlyMap<string, KernelReport>): NetworkReport {
   const layers = layersOf(g);
   const bits = layers.map((l) => layerBits(g, l));
   const sum = (f: (l: Layer, i: number) => number): number => layers.reduce((s, l, i) => s + f(l, i), 0);
@@ -38,7 +60,7 @@ export function networkReport(g: Graph, kernels: ReadonlyMap<string, string>): N
   return {
     layers: layers.map((l, i) => ({
       name: l.name, op: l.node.op, weightBits: bits[i].weights, activationBits: bits[i].activations,
-      kernel: kernels.get(l.name) ?? 'nest', macs: l.macs, params: l.params,
+      ...(kernels.get(l.name) ?? UNKNOWN), macs: l.macs, params: l.params,
     })),
     bits: {
       weights: params ? sum((l, i) => l.params * bits[i].weights) / params : 32,

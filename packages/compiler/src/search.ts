@@ -1,14 +1,17 @@
 /** Choosing bits: data, histograms, strategy. */
 import { type CalibrationOptions, DEFAULT_CALIBRATION, type Histogram, type Progress, collectHistograms, observedValues } from '@bitloom/calibrate';
 import { type DataSource, openData, remembered, subset, syntheticSource } from '@bitloom/data';
+import type { CostTable } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { Graph, ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
-import { type SearchProblem, type SearchResult, type SearchStrategy, defaultPins, mergePins, parseBudget, parsePin, uniform } from '@bitloom/search';
+import { type Budget, type SearchProblem, type SearchResult, type SearchStrategy, budgetKind, defaultPins, mergePins, parseBudget, parsePin, uniform } from '@bitloom/search';
 import { mckp } from '@bitloom/search-mckp';
 import { markCandidates, quantizable } from '@bitloom/transforms';
 import { type LoadedModel, inputSpecs, statisticsGraph } from './model.js';
+import { latencyModel } from './latency.js';
 import { type SearchOptions, parsePrecision } from './options.js';
+import { costsOf, countedFlavour } from './targets.js';
 
 export const STRATEGIES: ReadonlyMap<string, SearchStrategy> = new Map([uniform, mckp].map((s) => [s.name, s as SearchStrategy]));
 
@@ -66,9 +69,17 @@ export function chosenStrategy(o: SearchOptions): { strategy: SearchStrategy; op
   return { strategy, options: parsed.data };
 }
 
+/** The budget of the options for a graph; null without one. Latency is that of the first target. */
+export function budgetOf(g: Graph, o: SearchOptions, costs: CostTable | null): Budget | null {
+  if (o.budget === null) return null;
+  const flavour = countedFlavour(o.target[0], costs);
+  const latency = budgetKind(o.budget) === 'latency' ? latencyModel(g, flavour, costsOf(flavour.backend, costs)) : null;
+  return parseBudget(o.budget, g, quantizable(g), latency);
+}
+
 /** The problem of a model under the options; null for `--precision f32`. */
 export function searchProblem(
-  m: LoadedModel, o: SearchOptions, seen: Observed, progress: Progress,
+  m: LoadedModel, o: SearchOptions, seen: Observed, costs: CostTable | null, progress: Progress,
 ): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
   const chosen = chosenStrategy(o);
   if (!chosen) return null;
@@ -89,7 +100,7 @@ export function searchProblem(
       weightBits: ascending(weightBits),
       activationBits: ascending(activationBits),
       pins,
-      budget: o.budget ? parseBudget(o.budget, m.graph, layers) : null,
+      budget: budgetOf(m.graph, o, costs),
       data: seen.data,
       histograms: seen.histograms,
       calibration: calibrationOptions(o),

@@ -4,7 +4,7 @@ import type { DataSource } from '@bitloom/data';
 import type { Graph, GraphBuilder, ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
 import { compose, createBuilder } from '@bitloom/ops';
-import { type BitChoice, type SearchProblem, activationChoices, choiceCost, measureSensitivities, parseBudget, weightChoices } from '@bitloom/search';
+import { type BitChoice, type LatencyModel, type SearchProblem, activationChoices, choiceCost, measureSensitivities, parseBudget, weightChoices } from '@bitloom/search';
 import { Rng, type Tensor, elementCount, tensor } from '@bitloom/tensor';
 import { markCandidates, quantizable } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
@@ -49,10 +49,16 @@ function synthetic(over: Partial<SearchProblem> = {}): SearchProblem {
     histograms: new Map(), calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 1, progress: () => {}, ...over,
   };
 }
+/** A machine on which time grows with the bits, but not everywhere. */
+const times: LatencyModel = {
+  fixed: 500, float: 9000,
+  layer: (name, w, a) => ({ stem: 300, a: 700, b: 100, head: 400 })[name]! * (w === 3 ? 9 : w) / 8 + (a === 4 ? 30 : 200) + (w === 2 && a === 4 ? 150 : 0),
+};
 const withBudget = (text: string, over: Partial<SearchProblem> = {}): SearchProblem => {
   const p = synthetic(over);
-  return { ...p, budget: parseBudget(text, p.graph, p.layers) };
+  return { ...p, budget: parseBudget(text, p.graph, p, text.startsWith('latency') ? wholeTimes : null) };
 };
+const wholeTimes: LatencyModel = { ...times, layer: (...of) => Math.round(times.layer(...of)) };
 
 /** Random losses, decreasing in the bits on the whole. */
 function losses(p: SearchProblem, seed: number): { weights: (l: string, b: Bits) => number; activations: (a: ValueId, b: Bits) => number } {
@@ -91,7 +97,7 @@ function solve(p: SearchProblem, of: ReturnType<typeof losses>, solver: typeof s
 }
 
 const BUDGETS = ['size=80B', 'size=100B', 'size=150B', 'bits=2.3', 'bits=3.7', 'bits=6', 'bits=8', 'bops=15%', 'bops=22%', 'bops=30%',
-  'bops=45%', 'bops=70%', 'bops=100%'];
+  'bops=45%', 'bops=70%', 'bops=100%', 'latency=1us', 'latency=50%', 'latency=60%w8a8', 'latency=1.5us', 'latency=20%float', 'latency=100%'];
 const VARIANTS: readonly [string, Partial<SearchProblem>][] = [
   ['free', {}],
   ['pinned', { pins: new Map([['stem', { weights: 8, activations: 8 }], ['a', { weights: null, activations: 6 }],
@@ -133,6 +139,20 @@ describe('knapsack', () => {
     }
   });
 
+  it('finer times than the steps of the budget still keep it', () => {
+    for (const text of ['latency=60%', 'latency=70%', 'latency=85%']) {
+      const p = synthetic();
+      const fine: LatencyModel = { fixed: 123456.7, float: 1e9, layer: (...of) => 1234.56 * times.layer(...of) };
+      const q = { ...p, budget: parseBudget(text, p.graph, p, fine) };
+      const of = losses(q, 3);
+      const s = solve(q, of, solveExact);
+      expect(choiceCost(q, s.choice)).toBeLessThanOrEqual(q.budget.limit);
+      // Rounding up costs at most a step a layer.
+      const tight = { ...q, budget: { ...q.budget, limit: q.budget.limit * (1 - 6 / 2 ** 14) } };
+      expect(s.loss).toBeLessThanOrEqual(best(tight, of) + 1e-12);
+    }
+  });
+
   it('one input of several layers is one choice', () => {
     const b = createBuilder('fan');
     const x = b.input('x', { dtype: 'f32', shape: [1, 4] });
@@ -143,7 +163,7 @@ describe('knapsack', () => {
     const g = b.build(outs);
     const { layers, groups } = quantizable(g);
     for (const text of ['bops=20%', 'bops=40%', 'bops=60%', 'bops=80%']) {
-      const p: SearchProblem = { ...synthetic(), graph: g, layers, groups, budget: parseBudget(text, g, layers) };
+      const p: SearchProblem = { ...synthetic(), graph: g, layers, groups, budget: parseBudget(text, g, { layers, groups }) };
       for (let seed = 1; seed <= 5; seed++) expect(solve(p, losses(p, seed), solveExact).loss).toBeCloseTo(best(p, losses(p, seed)), 10);
     }
   });
@@ -154,7 +174,7 @@ describe('knapsack', () => {
     const g = b.build([h, b.add('linear', [h, b.const(normal([2, 4], 2))], {}, { origin: 'l1' })]);
     const { layers, groups } = quantizable(g);
     expect(groups.length).toBe(1);
-    const p: SearchProblem = { ...synthetic(), graph: g, layers, groups, budget: parseBudget('bops=300', g, layers) };
+    const p: SearchProblem = { ...synthetic(), graph: g, layers, groups, budget: parseBudget('bops=300', g, { layers, groups }) };
     const classes = knapsack(p, () => 1, () => 1);
     // One input of 16 MACs at 2 × 4 bits, eight MACs at 2 × 32.
     expect(classes.reduce((s, c) => s + c[0].cost, 0)).toBe(16 * 8 + 8 * 64);
@@ -211,16 +231,18 @@ describe('mckp', () => {
   });
 
   it('an infeasible budget names the smallest that is not (E501), in its own words', async () => {
-    for (const text of ['size=10B', 'bits=1', 'bops=1%']) {
+    for (const text of ['size=10B', 'bits=1', 'bops=1%', 'latency=10%', 'latency=1ns']) {
       const p = await real(text);
       const d = await mckp.search(p, options).then(() => null, (e: { diagnostic: { code: string; found: string; expected: string } }) => e.diagnostic);
       expect([d?.code, d?.found]).toEqual(['E501', text]);
       const least = d!.expected.replace('at least ', '');
       expect(least.split('=')[0]).toBe(text.split('=')[0]);
-      const again = await mckp.search({ ...p, budget: parseBudget(least, p.graph, p.layers) }, options);
-      expect([...again.choice.weights.values()]).toEqual([2, 2, 2, 2]);
+      const budget = parseBudget(least, p.graph, p, p.budget!.latency);
+      const again = await mckp.search({ ...p, budget }, options);
+      if (!text.startsWith('latency')) expect([...again.choice.weights.values()]).toEqual([2, 2, 2, 2]);
       // No more than the rounding of the words above the true minimum.
-      expect(parseBudget(least, p.graph, p.layers).limit / choiceCost(p, again.choice)).toBeLessThan(1.01);
+      expect(choiceCost(p, again.choice)).toBe(Math.min(...everything(p).map((c) => choiceCost(p, c))));
+      expect(budget.limit / choiceCost(p, again.choice)).toBeLessThan(1.01);
     }
   });
 });

@@ -3,7 +3,7 @@ import { fail } from '@bitloom/diagnostics';
 import type { ValueId } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
 import {
-  type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, layerCost, measureSensitivities, showCost, weightChoices,
+  type BitChoice, type Budget, type SearchProblem, type SearchStrategy, activationChoices, averageBits, fixedCost, layerCost, measureSensitivities, showCost, weightChoices,
 } from '@bitloom/search';
 import { z } from 'zod';
 import { type MckpItem, dominanceFilter, paretoFront, solveExact, solveGreedy } from './solver.js';
@@ -31,7 +31,7 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
   summary: 'Hessian-based sensitivities (MPQCO), bits by a multiple-choice knapsack solved exactly',
   options: mckpOptions,
   async search(p, options) {
-    // Costs need no measurement, so a budget that cannot be met is refused before it.
+    // Costs are known beforehand, so a budget that cannot be met is refused before it.
     const least = knapsack(p, () => 0, () => 0).reduce((sum, c) => sum + c[0].cost, 0);
     if (p.budget && least > p.budget.limit) {
       fail('E501', 'no assignment meets the budget', {
@@ -58,23 +58,35 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
   },
 };
 
+/** Steps of the W8A8 latency: fewer distinct sums keep the Pareto sets of ties small. Costs are rounded up, so that the budget holds. */
+const LATENCY_STEPS = 2 ** 14;
+
+/** Granule of the costs, the same whatever the limit. */
+function costUnit(p: SearchProblem, budget: Pick<Budget, 'kind' | 'latency'>): number {
+  if (budget.kind !== 'latency') return 1;
+  return Math.max(1, Math.floor(p.layers.reduce((s, l) => s + layerCost(p.graph, budget, l, 8, 8), fixedCost(budget)) / LATENCY_STEPS));
+}
+
 /**
- * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation ties
- * are classes of their own; under BOPs a tie with a choice of bits and the layers that read it are one class, reduced to its Pareto set.
+ * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation ties are
+ * classes of their own; under BOPs and latency a tie with a choice of bits and the layers that read it are one class, reduced to its
+ * Pareto set.
  */
 export function knapsack(
   p: SearchProblem, weightLoss: (layer: string, b: Bits) => number, activationLoss: (group: ValueId, b: Bits) => number,
 ): Option[][] {
-  const kind = p.budget?.kind ?? 'bits';
+  const budget: Pick<Budget, 'kind' | 'latency'> = p.budget ?? { kind: 'bits', latency: null };
+  const unit = costUnit(p, budget);
+  const whole = (cost: number): number => Math.ceil(cost / unit) * unit;
   const choices = activationChoices(p);
   const layerOptions = (l: SearchProblem['layers'][number], a: number): Option[] =>
-    undominated(weightChoices(p, l).map((w) => ({ cost: layerCost(p.graph, kind, l, w, a), loss: weightLoss(l.name, w),
+    undominated(weightChoices(p, l).map((w) => ({ cost: whole(layerCost(p.graph, budget, l, w, a)), loss: weightLoss(l.name, w),
       weights: [[l.name, w] as const], activations: [] })));
   const tieOptions = (tie: number, a: Bits): Option => {
     const groups = p.groups.filter((g) => g.tie === tie);
     return { cost: 0, loss: groups.reduce((s, g) => s + activationLoss(g.id, a), 0), weights: [], activations: groups.map((g) => [g.id, a] as const) };
   };
-  if (kind !== 'bops') {
+  if (budget.kind === 'size' || budget.kind === 'bits') {
     return [
       ...p.layers.map((l) => layerOptions(l, 0)),
       ...[...choices].map(([tie, bits]) => undominated(bits.map((a) => tieOptions(tie, a)))),
@@ -83,6 +95,7 @@ export function knapsack(
   const reads = (tie: number): SearchProblem['layers'] => p.groups.filter((g) => g.tie === tie).flatMap((g) => g.layers);
   const quantized = new Set(p.groups.flatMap((g) => g.layers.map((l) => l.name)));
   return [
+    ...(budget.latency ? [[{ cost: whole(fixedCost(budget)), loss: 0, weights: [], activations: [] }]] : []),
     ...[...choices].flatMap(([tie, bits]) =>
       // Without a choice of activation bits the layers are independent.
       bits.length === 1

@@ -6,7 +6,7 @@ import { allocate } from '@bitloom/tensor';
 import { applyAssignment, layerBits, markCandidates, quantizable } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
 import {
-  type BitChoice, type SearchProblem, activationChoices, averageBits, choiceCost, defaultPins, layerCost, mergePins, packedBytes,
+  type BitChoice, type BudgetKind, type LatencyModel, type SearchProblem, activationChoices, averageBits, choiceCost, defaultPins, layerCost, mergePins, packedBytes,
   parseBudget, parsePin, readAssignment, showCost,
   toAssignment, uniform, weightChoices, writeAssignment,
 } from './index.js';
@@ -42,7 +42,8 @@ const choice = (p: SearchProblem, w: Bits, a: Bits): BitChoice =>
   ({ weights: new Map(p.layers.map((l) => [l.name, w])), activations: new Map(p.groups.map((x) => [x.id, a])) });
 
 describe('budgets', () => {
-  const { graph, layers } = problem();
+  const sites = problem();
+  const { graph, layers } = sites;
   const total = (f: (l: (typeof layers)[number]) => number): number => layers.reduce((s, l) => s + f(l), 0);
   const params = total((l) => l.params);
   const macs = total((l) => l.macs);
@@ -59,15 +60,28 @@ describe('budgets', () => {
     ['bops=25%', 'bops', macs * 16], ['bops=25%W8A8', 'bops', macs * 16], ['bops=1%float', 'bops', macs * 10.24],
     ['bits=4', 'bits', 4 * params], ['bits=3.5', 'bits', 3.5 * params], ['bits=12.5%', 'bits', 4 * params], ['bits=50%w8a8', 'bits', 4 * params],
   ])('%s', (text, kind, limit) => {
-    const found = parseBudget(text, graph, layers);
+    const found = parseBudget(text, graph, sites);
     expect([found.kind, found.text]).toEqual([kind, text]);
     const bytes = total((l) => packedBytes(graph, l, 8));
     expect(found.limit).toBeCloseTo(Number.isNaN(limit) ? bytes / 2 : limit, 6);
   });
 
-  it.each(['', 'size', 'size=', 'size=-3', 'size=0', 'size=0%', 'size=5x', 'bits=4k', 'speed=3', 'size=3%w4a4', 'size=1.2.3',
+  const latency: LatencyModel = { fixed: 100, float: 4000, layer: (name, w, a) => (name === 'stem' ? 10 : 20) * w + a };
+  it.each([
+    ['latency=3ms', 3e6], ['latency=250us', 2.5e5], ['latency=900ns', 900], ['latency=.5s', 5e8], ['LATENCY=3MS', 3e6],
+    ['latency=50%', (100 + 8 * 70 + 4 * 8) / 2], ['latency=50%w8a8', (100 + 8 * 70 + 4 * 8) / 2], ['latency=25%float', 1000],
+  ])('%s', (text, limit) => {
+    expect(parseBudget(text, graph, sites, latency)).toEqual({ kind: 'latency', limit, text, latency });
+  });
+
+  it('latency: fixed parts and layers with the bits that they read', () => {
+    const p = { ...sites, budget: parseBudget('latency=1ms', graph, sites, latency) };
+    expect(choiceCost(p, choice(sites, 2, 4))).toBe(100 + 2 * 70 + 4 * 4);
+  });
+
+  it.each(['', 'size', 'latency=3', 'latency=3k', 'latency=3kB', 'latency=3%ms', 'latency=0ms', 'latency=-1ms', 'latency=3min', 'latency=3ms5', 'bits=3ms', 'size=', 'size=-3', 'size=0', 'size=0%', 'size=5x', 'bits=4k', 'speed=3', 'size=3%w4a4', 'size=1.2.3',
     'size=4constructor', 'size=4__proto__', 'bits=NaN', 'bits=Infinity', 'bops=3Q', 'size=3 kB'])('refuses %s (E101)', (text) => {
-    expect(() => parseBudget(text, graph, layers)).toThrowError(code('E101'));
+    expect(() => parseBudget(text, graph, sites)).toThrowError(code('E101'));
   });
 
   it('packed sizes are those of the bit planes', () => {
@@ -83,16 +97,16 @@ describe('budgets', () => {
 
   it('costs: bytes, bits, and products of bits', () => {
     const [stem] = layers;
-    expect([layerCost(graph, 'size', stem, 4, 8), layerCost(graph, 'bits', stem, 4, 8), layerCost(graph, 'bops', stem, 4, 8),
-      layerCost(graph, 'bops', stem, 4, 32)])
+    const cost = (kind: BudgetKind, a: number): number => layerCost(graph, { kind, latency: null }, stem, 4, a);
+    expect([cost('size', 8), cost('bits', 8), cost('bops', 8), cost('bops', 32)])
       .toEqual([4 * 4 * 4, 432, 2700 * 32, 2700 * 128]);
   });
 
   it('costs are shown so that they meet themselves when read again', () => {
-    for (const kind of ['size', 'bops', 'bits'] as const) {
+    for (const kind of ['size', 'bops', 'bits', 'latency'] as const) {
       for (let i = 1; i < 400; i++) {
         const cost = kind === 'size' ? i : (i ** 3.7 * 13.37) / 7;
-        const again = parseBudget(showCost(kind, cost, layers), graph, layers);
+        const again = parseBudget(showCost(kind, cost, layers), graph, sites);
         expect(again.limit * (1 + 1e-12)).toBeGreaterThanOrEqual(cost);
         expect(again.limit).toBeLessThanOrEqual(cost * 1.02 + 2);
       }
@@ -207,7 +221,7 @@ describe('uniform', () => {
     for (const q of r.pareto) expect(q.weightBits).toBeGreaterThan(0);
     return { w: [...r.choice.weights.values()], a: [...r.choice.activations.values()], pareto: r.pareto.length };
   };
-  const budget = (text: string): Partial<SearchProblem> => ({ budget: parseBudget(text, problem().graph, problem().layers) });
+  const budget = (text: string): Partial<SearchProblem> => ({ budget: parseBudget(text, problem().graph, problem()) });
 
   it('takes the widest bits without a budget, and pins where they are', async () => {
     expect(await search({})).toEqual({ w: [8, 8, 8, 8], a: [8, 8, 8, 8, 8], pareto: 6 });
@@ -228,7 +242,7 @@ describe('uniform', () => {
       const error = await uniform.search(p, {}).then(() => null, (e: { diagnostic: { code: string; expected: string } }) => e.diagnostic);
       expect(error?.code).toBe('E501');
       const least = error!.expected.replace('at least ', '');
-      const r = await uniform.search({ ...p, budget: parseBudget(least, p.graph, p.layers) }, {});
+      const r = await uniform.search({ ...p, budget: parseBudget(least, p.graph, p) }, {});
       expect(choiceCost(p, r.choice)).toBe(choiceCost(p, choice(p, 2, text.startsWith('bops') ? 4 : 8)));
     }
   });

@@ -1,0 +1,68 @@
+/** Targets: the code that each is made of, its kernel variants, and what calls cost on it. */
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { ISAS, cVariantsFor } from '@bitloom/backend-c';
+import { variantsFor } from '@bitloom/backend-wasm';
+import { type CostModel, CostTable, type KernelVariant, type Plan, type VariantFilter, costModel, makePlan, parseCostTable } from '@bitloom/codegen';
+import { fail } from '@bitloom/diagnostics';
+import type { Program } from '@bitloom/kernel-spec';
+import type { TargetName } from './options.js';
+
+/** Name under which cost tables keep times of a target. */
+export type Backend = 'wasm' | 'wasm-scalar' | 'c';
+
+/** Code for one instruction set; a target has one or more, and the best that the machine can run is chosen there. */
+export interface Flavour {
+  /** In reports: the target, with the instruction set where it is not the target's plainest. */
+  readonly label: string;
+  readonly backend: Backend;
+  /** {@link Plan.target} of its plans. */
+  readonly isa: string;
+  readonly variants: readonly KernelVariant[];
+}
+
+/** Plainest first. */
+export function flavoursOf(target: TargetName): readonly [Flavour, ...Flavour[]] {
+  const flavours: Flavour[] = target === 'c'
+    ? ISAS.map(({ name }, i) => ({ label: i ? `c-${name}` : 'c', backend: 'c', isa: name, variants: cVariantsFor(name) }))
+    : [{ label: target, backend: target === 'wasm-scalar' ? 'wasm-scalar' : 'wasm', isa: target, variants: variantsFor(target) }];
+  return flavours as [Flavour, ...Flavour[]];
+}
+
+const defaults = new Map<Backend, CostTable>();
+/** Fits to measurements on one machine, which serve where the user has none. */
+export function defaultCosts(backend: Backend): CostTable {
+  let table = defaults.get(backend);
+  if (!table) {
+    const file = new URL(`../costs/${backend}.json`, import.meta.url);
+    defaults.set(backend, (table = parseCostTable(readFileSync(file, 'utf8'), `${backend}.json`)));
+  }
+  return table;
+}
+
+/** @throws E704 when the file cannot be read, E503 when it is no cost table */
+export async function readCosts(file: string): Promise<CostTable> {
+  const text = await readFile(file, 'utf8').catch((cause: NodeJS.ErrnoException) =>
+    fail('E704', 'cost table cannot be read', { node: file, found: cause.code, remedy: 'make one with bitloom tune -o' }, cause));
+  return parseCostTable(text, file);
+}
+
+/** Costs of a backend. @param user a table that goes before the shipped one */
+export const costsOf = (backend: Backend, user: CostTable | null): CostModel => costModel(backend, [...(user ? [user] : []), defaultCosts(backend)]);
+
+/** Plan with the cheapest kernels. */
+export const planOf = (program: Program, f: Flavour, costs: CostModel, filter?: VariantFilter): Plan =>
+  makePlan(program, { target: f.isa, variants: f.variants, filter, cost: (v, p) => costs.conv(v, p).ns });
+
+/** Plans of a program for a target, one for each of {@link flavoursOf}. */
+export const plansFor = (program: Program, target: TargetName, user: CostTable | null = null): readonly [Plan, ...Plan[]] =>
+  flavoursOf(target).map((f) => planOf(program, f, costsOf(f.backend, user))) as unknown as readonly [Plan, ...Plan[]];
+
+/**
+ * The flavour whose times count where one number is asked for: the best one that the user's table has times of, else the plainest.
+ */
+export function countedFlavour(target: TargetName, user: CostTable | null): Flavour {
+  const flavours = flavoursOf(target);
+  const measured = (f: Flavour): boolean => f.variants.some((v) => v.isa === f.isa && user?.convs.has(`${f.backend} ${v.name}`));
+  return [...flavours].reverse().find(measured) ?? flavours[0];
+}
