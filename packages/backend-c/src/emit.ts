@@ -146,7 +146,7 @@ function kernelCode(uses: readonly Use[]): { guard: string | null; code: string 
   return ISAS.flatMap((isa) => {
     const own = uses.filter((u) => u.variant.isa === isa.name);
     if (!own.length) return [];
-    const parts = new Map(own.flatMap((u) => (u.variant.parts ?? []).map((part) => [part.name, part] as const)));
+    const parts = new Map(own.flatMap((u) => (u.variant.parts?.(u.params) ?? []).map((part) => [part.name, part] as const)));
     const kernels = new Map(own.map((u) => [u.variant.symbol(u.params), u]));
     const code = [...parts.values()].map((part) => part.render()).join('') + [...kernels.values()].map((u) => u.variant.render(u.params)).join('');
     return [{ guard: isa.guard, code }];

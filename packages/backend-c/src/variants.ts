@@ -1,58 +1,16 @@
 /** The convolution kernels of the C backend: when each applies, what it costs, and how its template is filled. */
-import { readFileSync } from 'node:fs';
-import { type KernelVariant, type PackingName, type Plan, type VariantCost, type VariantFilter, compileTemplate, makePlan } from '@bitloom/codegen';
-import { fail } from '@bitloom/diagnostics';
+import { type PackingName, type Plan, type VariantCost, type VariantFilter, makePlan } from '@bitloom/codegen';
 import { type ConvParams, type Program, convK } from '@bitloom/kernel-spec';
-import { type Bits, toBits, weightAlpha, weightBeta } from '@bitloom/numerics';
+import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
 import { type CIsa, ISAS } from './isa.js';
+import { type CVariant, type IntBits, intBits, positionsOf, resultOf, suffix, template, up64, upto } from './variant.js';
 
-/** A variant whose code is a template. Calls of one symbol share the rendered function. */
-export interface CVariant extends KernelVariant {
-  readonly isa: CIsa;
-  /** The C function named `symbol(p)`; where {@link prepared} is not 0 also `symbol(p)_prepare(geometry, packed weights, prepared region)`. */
-  render(p: ConvParams): string;
-  /** Parts of common.c.hbs that the function needs. */
-  readonly needs: readonly CommonPart[];
-  /** Code that several functions share, each name once. */
-  readonly parts?: readonly CPart[];
-  /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch. */
-  readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch' | 'prepared';
-}
+export type { CVariant } from './variant.js';
 
-/** A piece of C, emitted once and in the order in which kernels first need it. */
-export interface CPart {
-  readonly name: string;
-  render(): string;
-}
-
-export type CommonPart = 'gather' | 'popcount' | 'unpack' | 'dot';
-
-const template = <V extends object>(file: string): ((view: V) => string) => {
-  let render: ((view: V) => string) | null = null;
-  return (view) => (render ??= compileTemplate<V>(readFileSync(new URL(`../templates/${file}`, import.meta.url), 'utf8')))(view);
-};
-
-const up64 = (n: number): number => Math.ceil(n / 64) * 64;
-const positionsOf = (p: ConvParams): number => p.batch * p.outH * p.outW;
-const upto = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-
-interface IntBits {
-  readonly w: Bits;
-  readonly a: Bits;
-}
-/** @throws E502 for widths outside 1…8, E901 for bounds that are no codes */
-function intBits(p: ConvParams): IntBits {
-  const bits = { w: toBits(p.weightBits ?? 0), a: toBits(p.activationBits ?? 0) };
-  if (p.output === 'codes' && !(p.lo >= 0 && p.hi <= 255 && p.lo <= p.hi)) fail('E901', 'bounds of codes outside 0 … 255', { found: `${p.lo} … ${p.hi}` });
-  return bits;
-}
-const resultOf = (p: ConvParams): { readonly type: string; readonly epilogue: string } =>
-  p.output === 'codes' ? { type: 'uint8_t', epilogue: 'bl_code' } : { type: 'float', epilogue: 'bl_scaled' };
 /** Packings follow from the parameters alone, so that all instruction sets share the packed weights. */
 const packingOf = (p: ConvParams): PackingName =>
   p.kind === 'int' ? (p.weightBits === 8 ? 'bytes' : 'planes') : !isDepthwise(p) && (p.groups === 1 || (p.outC / p.groups) % 4 === 0) ? 'panel4' : 'f32';
 const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;
-const suffix = (p: ConvParams): string => (p.output === 'codes' ? 'u8' : 'f32');
 
 // ---- common code
 
