@@ -101,6 +101,14 @@ describe('exported graphs', () => {
     expect(all.outputs.map((id) => valueOf(all, id).name)).toEqual([`$out.${x}`, z]);
   });
 
+  it('name every node differently, also where names look like numbered ones', () => {
+    const b = createBuilder('g');
+    let x = b.input('x', { dtype: 'f32', shape: X });
+    for (const origin of ['a', 'a.1', 'a', 'a', 'a.1']) x = b.add('relu', [x], {}, { origin });
+    const names = importOnnx(exportOnnx(b.build([x]))).graph.nodes.map((n) => n.origin);
+    expect(names).toEqual(['a', 'a.1', 'a.2', 'a.3', 'a.1.1']);
+  });
+
   it('keep constants exactly, of every type', () => {
     const special = tensorOf('f32', [4], [-0, 1e-45, 3.4028234663852886e38, 0.1]);
     const b = createBuilder('g');

@@ -37,11 +37,16 @@ function write(g: Graph, outputs: readonly ValueId[], qdq: boolean): Uint8Array 
   const node: object[] = [];
   const initializer: object[] = [];
   // The node that a value came from gives its name; further nodes of the same origin get a number.
-  const names = new Map<string, number>();
+  const used = new Set<string>();
+  const counts = new Map<string, number>();
   const nodeName = (base: string): string => {
-    const count = names.get(base) ?? 0;
-    names.set(base, count + 1);
-    return base === '' ? '' : count === 0 ? base : `${base}.${count}`;
+    if (base === '') return '';
+    let name = base;
+    let count = counts.get(base) ?? 0;
+    while (used.has(name)) name = `${base}.${++count}`;
+    counts.set(base, count);
+    used.add(name);
+    return name;
   };
   let temps = 0;
   let origin = '';
