@@ -56,7 +56,9 @@ function activated(c: ExportContext, n: Node<never>, body: (out: string) => void
 }
 
 const window = (a: Window): Record<string, AttributeValue> => ({
-  kernel_shape: a.kernel, strides: a.strides, pads: a.pads, dilations: a.dilations, ceil_mode: flag(a.ceilExtra.some((e) => e > 0)),
+  kernel_shape: a.kernel, strides: a.strides, pads: a.pads, ceil_mode: flag(a.ceilExtra.some((e) => e > 0)),
+  // onnxruntime 1.30 copies the attribute to its integer AveragePool, which does not know it.
+  ...(a.dilations.some((d) => d > 1) ? { dilations: a.dilations } : {}),
 });
 
 export const EXPORTS: Readonly<Record<string, Row>> = {
