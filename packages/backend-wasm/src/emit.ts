@@ -1,23 +1,24 @@
 /** From a plan to a WebAssembly module: one function per kernel symbol and per distinct nest, one wrapper per call. */
 import { fail } from '@bitloom/diagnostics';
 import type wabtInit from 'wabt';
-import { type Location, type Plan, type PlannedCall, alignUp } from '@bitloom/codegen';
-import type { ConvParams } from '@bitloom/kernel-spec';
-import { CONV_PARAMS, isFloatParam } from './kernels.js';
-import { type Uses, constantText, printNest, supportFunctions } from './print-nest.js';
+import { type Location, type Plan, alignUp } from '@bitloom/codegen';
+import { type Uses, printNest, supportFunctions } from './print-nest.js';
 import type { WasmVariant } from './variants.js';
 
 /** Where the regions of a plan lie in the module's memory, and its size in pages of 64 KiB. */
 export interface MemoryLayout {
   readonly weightsBase: number;
+  readonly preparedBase: number;
+  readonly descriptorsBase: number;
   readonly arenaBase: number;
   readonly pages: number;
 }
 
 export interface EmittedWasm {
   /**
-   * Exports `memory`, `run()` (all calls) and `step(i)` (call i); imports nothing, never grows. Packed weights are not inside:
-   * the first `packedBytes` of the plan's weights must be copied to `weightsBase` once. The other constants are a data segment.
+   * Exports `memory`, `prepare()`, `run()` (all calls) and `step(i)` (call i); imports nothing, never grows. Packed weights are not
+   * inside: the first `packedBytes` of the plan's weights must be copied to `weightsBase` once, and `prepare()` be called then, before
+   * the first run. The other constants are data segments.
    */
   readonly wasm: Uint8Array;
   readonly wat: string;
@@ -25,24 +26,28 @@ export interface EmittedWasm {
 }
 
 const PAGE = 65536;
+/** Kernels may load that many bytes past the arena. */
+const LOAD_SLACK = 1024;
 /** Cache lines; also keeps addresses from being zero. */
 const REGION_ALIGNMENT = 64;
 const MAX_PAGES = 65536;
 
-/** Base addresses and size. @throws E601 when weights and arena exceed 4 GiB */
-export function memoryLayout(plan: Plan): MemoryLayout {
+/** Base addresses and size, with room for descriptors of calls. @throws E601 when everything exceeds 4 GiB */
+function memoryLayout(plan: Plan, descriptorBytes: number): MemoryLayout {
   const weightsBase = REGION_ALIGNMENT;
-  const arenaBase = alignUp(weightsBase + plan.weights.length, REGION_ALIGNMENT);
-  const pages = Math.ceil((arenaBase + plan.arenaBytes) / PAGE);
+  const preparedBase = alignUp(weightsBase + plan.weights.length, REGION_ALIGNMENT);
+  const descriptorsBase = alignUp(preparedBase + plan.preparedBytes, REGION_ALIGNMENT);
+  const arenaBase = alignUp(descriptorsBase + descriptorBytes, REGION_ALIGNMENT);
+  const pages = Math.ceil((arenaBase + plan.arenaBytes + LOAD_SLACK) / PAGE);
   if (pages >= MAX_PAGES) {
     fail('E601', 'the network needs more memory than WebAssembly has', {
       found: `${pages * PAGE} bytes`, expected: 'less than 4 GiB', remedy: 'reduce the batch or the input size',
     });
   }
-  return { weightsBase, arenaBase, pages };
+  return { weightsBase, preparedBase, descriptorsBase, arenaBase, pages };
 }
 
-export const addressOf = (layout: MemoryLayout, l: Location): number => (l.region === 'weights' ? layout.weightsBase : layout.arenaBase) + l.offset;
+export const addressOf = (layout: MemoryLayout, l: Location): number => layout[`${l.region}Base`] + l.offset;
 
 /** Bytes that are in memory from the start; trailing zeros are there anyway. */
 function dataSegment(address: number, bytes: Uint8Array): string {
@@ -55,36 +60,54 @@ function dataSegment(address: number, bytes: Uint8Array): string {
 /** The module's text. Deterministic. @throws E901 for variants of another backend or instruction set */
 export function emitWat(plan: Plan): { readonly wat: string; readonly layout: MemoryLayout } {
   const simd = plan.target !== 'wasm-scalar';
-  const layout = memoryLayout(plan);
   const functions = new Map<string, string>();
   const nests = new Map<string, string>();
   const uses: Uses = new Set();
+
+  let descriptorBytes = 0;
+  const convs = plan.calls.map((c) => {
+    if (c.call.family !== 'conv') return null;
+    const { params, origin } = c.call;
+    const variant = c.variant as WasmVariant;
+    if (!variant.code || (!simd && variant.isa !== 'scalar')) {
+      fail('E901', 'a kernel variant of another target', { node: origin, found: variant.name, expected: plan.target });
+    }
+    if (c.args[1].region !== 'weights') fail('E601', 'the weights of a convolution must be constant', { node: origin });
+    if (params.batch * params.outH * params.outW * params.outC === 0) return null;
+    const code = variant.code(params);
+    for (const f of code.functions) if (!functions.has(f.name)) functions.set(f.name, f.text());
+    const offset = descriptorBytes;
+    descriptorBytes += alignUp(code.descriptorBytes);
+    return { code, params, variant, offset };
+  });
+  const layout = memoryLayout(plan, descriptorBytes);
+  const descriptorAt = (offset: number): string => `(i32.const ${layout.descriptorsBase + offset})`;
+  const descriptors = convs.map((k, i) => {
+    if (!k) return '';
+    const { args, results, scratch, prepared } = plan.calls[i];
+    const words = k.variant.descriptor(k.params, {
+      args: args.map((a) => addressOf(layout, a)),
+      result: addressOf(layout, results[0]),
+      scratch: scratch ? addressOf(layout, scratch) : 0,
+      prepared: prepared ? addressOf(layout, prepared) : 0,
+    });
+    return dataSegment(layout.descriptorsBase + k.offset, new Uint8Array(words.buffer));
+  });
 
   const nestName = (text: string): string => {
     let name = nests.get(text);
     if (!name) nests.set(text, (name = `nest${nests.size}`));
     return name;
   };
-  const convCall = (c: PlannedCall, p: ConvParams): string => {
-    const variant = c.variant as WasmVariant;
-    if (!variant.functions || (!simd && variant.isa !== 'scalar')) {
-      fail('E901', 'a kernel variant of another target', { node: c.call.origin, found: variant.name, expected: plan.target });
-    }
-    if (c.args[1].region !== 'weights') fail('E601', 'the weights of a convolution must be constant', { node: c.call.origin });
-    if (p.batch * p.outH * p.outW * p.outC === 0) return '';
-    const [driver, ...callees] = variant.functions(p);
-    for (const f of [driver, ...callees]) if (!functions.has(f.name)) functions.set(f.name, f.text());
-    const values = variant.arguments(p, {
-      args: c.args.map((a) => addressOf(layout, a)),
-      result: addressOf(layout, c.results[0]),
-      scratch: c.scratch ? addressOf(layout, c.scratch) : 0,
-    });
-    return `(call $${driver.name} ${values.map((v, i) => constantText(isFloatParam(CONV_PARAMS[i]) ? 'f32' : 'i32', v)).join(' ')})`;
-  };
-  const calls = plan.calls.map((c) => {
-    if (c.call.family === 'conv') return convCall(c, c.call.params);
+  const calls = plan.calls.map((c, i) => {
+    const conv = convs[i];
+    if (c.call.family === 'conv') return conv ? `(call $${conv.code.run} ${descriptorAt(conv.offset)})` : '';
     const name = nestName(printNest(c.call.params, simd, uses));
     return `(call $${name} ${[...c.args, ...c.results].map((a) => `(i32.const ${addressOf(layout, a)})`).join(' ')})`;
+  });
+  const preparations = plan.preparations.flatMap((i) => {
+    const conv = convs[i];
+    return conv?.code.prepare ? [`  (call $${conv.code.prepare} ${descriptorAt(conv.offset)})`] : [];
   });
 
   const n = calls.length;
@@ -92,11 +115,15 @@ export function emitWat(plan: Plan): { readonly wat: string; readonly layout: Me
     '(module',
     `(memory (export "memory") ${layout.pages} ${layout.pages})`,
     dataSegment(layout.weightsBase + plan.packedBytes, plan.weights.subarray(plan.packedBytes)),
+    ...descriptors.filter(Boolean),
     `(table funcref (elem${calls.map((_, i) => ` $call${i}`).join('')}))`,
     ...supportFunctions(uses),
     ...[...nests].map(([text, name]) => `(func $${name}${text}`),
     ...functions.values(),
     ...calls.map((call, i) => `;; ${plan.calls[i].call.origin.replace(/[^\w ./:-]/g, '?')}\n(func $call${i} ${call})`),
+    `(func (export "prepare")`,
+    ...preparations,
+    ')',
     `(func $step (export "step") (param $i i32) (call_indirect (local.get $i)))`,
     `(func (export "run") (local $i i32)`,
     `  (block $done (loop $next`,

@@ -17,16 +17,18 @@ export interface WasmInstance {
 
 interface Exports {
   readonly memory: WebAssembly.Memory;
+  prepare(): void;
   run(): void;
   step(i: number): void;
 }
 
-/** Instantiates a module and copies the plan's weights into it. Instances may be run again and again. */
+/** Instantiates a module, copies the plan's weights into it and lets it prepare them. Instances may be run again and again. */
 export async function instantiateWasm(emitted: Pick<EmittedWasm, 'wasm' | 'layout'>, plan: Plan): Promise<WasmInstance> {
   const { instance } = await WebAssembly.instantiate(emitted.wasm as BufferSource, {});
   const exports = instance.exports as unknown as Exports;
   const bytes = new Uint8Array(exports.memory.buffer);
   bytes.set(plan.weights, emitted.layout.weightsBase);
+  exports.prepare();
   const bufferOf = (p: PlannedPort): { dtype: Tensor['dtype']; shape: readonly number[] } => plan.program.buffers[p.buffer];
 
   const setInputs = (inputs: TensorMap): void => {

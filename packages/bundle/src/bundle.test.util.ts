@@ -14,18 +14,20 @@ const text = (s: string): number[] => [...leb(s.length), ...new TextEncoder().en
 /** Signed constants below 64 take one byte. */
 const i32 = (n: number): number[] => [0x41, n];
 
-/** Weights at 32, x: f32[1,2] at 0, y: f32[1,2] at 8, z: i32[2] at 16. */
+/** Weights at 32, which preparation copies to 36. */
+const prepare = [...i32(36), ...i32(32), 0x28, 2, 0, 0x36, 2, 0];
+/** Prepared weights at 36, x: f32[1,2] at 0, y: f32[1,2] at 8, z: i32[2] at 16. */
 const run = [0, 1].flatMap((i) => [
-  ...i32(8 + 4 * i), ...i32(4 * i), 0x2a, 2, 0, ...i32(4 * i), 0x2a, 2, 0, 0x92, ...i32(32), 0x2a, 2, 0, 0x92, 0x38, 2, 0,
+  ...i32(8 + 4 * i), ...i32(4 * i), 0x2a, 2, 0, ...i32(4 * i), 0x2a, 2, 0, 0x92, ...i32(36), 0x2a, 2, 0, 0x92, 0x38, 2, 0,
   ...i32(16 + 4 * i), ...i32(4 * i), 0x28, 2, 0, 0x36, 2, 0,
 ]);
 export const WASM = Uint8Array.from([
   0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
   ...section(1, [1, 0x60, 0, 0]),
-  ...section(3, [1, 0]),
+  ...section(3, [2, 0, 0]),
   ...section(5, [1, 0, 1]),
-  ...section(7, [2], text('memory'), [2, 0], text('run'), [0, 0]),
-  ...section(10, [1], leb(run.length + 2), [0], run, [0x0b]),
+  ...section(7, [3], text('memory'), [2, 0], text('run'), [0, 0], text('prepare'), [0, 1]),
+  ...section(10, [2], ...[run, prepare].flatMap((body) => [leb(body.length + 2), [0], body, [0x0b]])),
 ]);
 
 export const SPEC: ModelSpec = {

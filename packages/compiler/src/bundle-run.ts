@@ -63,11 +63,12 @@ export interface WasmRunner {
 export async function wasmRunner(b: OpenBundle, program: Program | null = null): Promise<WasmRunner> {
   const t = b.manifest.targets.wasm ?? fail('E701', 'the bundle holds no WebAssembly', { remedy: 'compile with --target wasm' });
   const [code, weights] = await Promise.all([b.read(t.module), b.read(t.weights)]);
-  let exports: { memory: WebAssembly.Memory; run(): void; step(i: number): void };
+  let exports: { memory: WebAssembly.Memory; prepare(): void; run(): void; step(i: number): void };
   try {
     exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>)).instance.exports as never;
-    const { memory, run, step } = exports;
-    if (!(memory instanceof WebAssembly.Memory && run instanceof Function && step instanceof Function)) throw new Error('no memory, run or step');
+    const { memory, ...functions } = exports;
+    const all = [functions.prepare, functions.run, functions.step].every((f) => f instanceof Function);
+    if (!(memory instanceof WebAssembly.Memory && all)) throw new Error('no memory, prepare, run or step');
   } catch (cause) {
     fail('E701', 'the WebAssembly module does not load', { node: t.module, found: (cause as Error).message }, cause);
   }
@@ -84,6 +85,7 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null):
     return memory.subarray(address, address + bytes);
   };
   inside(t.weightsBase, weights.length).set(weights);
+  trapped(() => exports.prepare());
   const size = (p: Omit<PortReport, 'name'>): number => p.shape.reduce((a, d) => a * d, 1) * DTYPES[p.dtype].bytes;
   return {
     run(inputs, onStep) {

@@ -71,6 +71,7 @@ export async function instantiate(spec: ModelSpec, files: { readonly wasm: URL; 
   const memory = exports.memory as WebAssembly.Memory;
   const run = exports.run as () => void;
   new Uint8Array(memory.buffer).set(weights, spec.weightsBase);
+  (exports.prepare as () => void)();
   const view = (p: PortSpec): Data => new ARRAYS[p.dtype](memory.buffer as ArrayBuffer, p.address, p.shape.reduce((a, b) => a * b, 1));
   return {
     run(inputs) {

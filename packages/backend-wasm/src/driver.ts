@@ -1,0 +1,317 @@
+/**
+ * The convolution driver: turns a kernel family into a variant of the conv family. Every call has a descriptor, a row of words in
+ * constant memory that its functions read their sizes and addresses from; functions are shared by all calls of a family.
+ *
+ * Where a call's runs of activations come from:
+ * - `rows`: a ring of converted input rows, each of which holds every column that windows touch, padding included.
+ * - `direct`: 1×1 and not strided: neighbouring pixels are neighbours in the input.
+ * - `gathered`: patches copied tap by tap; where channels are no multiple of the family's grain, or pixels are skipped.
+ */
+import { alignUp } from '@bitloom/codegen';
+import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { weightAlpha, weightBeta } from '@bitloom/numerics';
+import type { Family, FamilyKernel, WasmFunction } from './family.js';
+import { range, rendered } from './render.js';
+import type { Addresses, ConvCode, WasmVariant } from './variants.js';
+
+type Mode = 'rows' | 'direct' | 'gathered';
+
+/** Words of a descriptor, in order; tables of tiles follow. All i32 but `lo` and `hi`. */
+const FIELDS = [
+  // Addresses: operands; prepared weights; scratch.
+  'x', 'y', 'weights', 'scale', 'offset', 'consts', 'blocks', 'ring', 'stage', 'segs', 'acc', 'columnSums', 'totals', 'sums', 'codes',
+  // Geometry.
+  'batch', 'inH', 'inW', 'outH', 'outW', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW', 'groups', 'og', 'pixels', 'k',
+  'tapBytes', 'pixelBytes', 'outPixelBytes', 'inRowBytes', 'fill', 'lo', 'hi',
+  // Blocks: rows, pixels of a row, input rows under one window.
+  'rows', 'width', 'reach',
+  // The ring, its rows in bytes of input and in codes to convert, and sums of their columns.
+  'ringRows', 'ringPitch', 'leftBytes', 'insideBytes', 'rightBytes', 'convertCount', 'columns', 'columnSumsPitch', 'groupCodes', 'pixelCodes',
+  // Gathered patches.
+  'patchBytes',
+  // Segments: runs of a kernel row and the distance between them, cuts of a run and their distance, all of a window; steps of each.
+  'runs', 'runBytes', 'cuts', 'cutBytes', 'segments', 'steps',
+  // Converted bytes between groups and between pixels.
+  'groupBytes', 'xs',
+  // Prepared weights: bytes of a segment's block and of a group, elements of runs and cuts, packed bytes of a row.
+  'blockBytes', 'groupBlocksBytes', 'groupConstsBytes', 'runsTotal', 'runLength', 'cutLength', 'weightRow', 'constAdd', 'constFactor',
+] as const;
+type Field = (typeof FIELDS)[number];
+
+const at = (f: Field): number => 4 * FIELDS.indexOf(f);
+/** Text that loads each field, and that gives its address. */
+const d = {
+  ...(Object.fromEntries(FIELDS.map((f) => [f, `(i32.load offset=${at(f)} (local.get $d))`])) as Record<Field, string>),
+  at: { lo: `(i32.add (local.get $d) (i32.const ${at('lo')}))`, hi: `(i32.add (local.get $d) (i32.const ${at('hi')}))` },
+};
+
+const floatBits = (v: number): number => new Int32Array(Float32Array.of(v).buffer)[0];
+
+// ---- numbers
+
+/** Bytes that copies, conversions and loads may go too far. */
+const SLACK = 64;
+/** Pixels that share a pass over the weights, if there are as many. */
+const BLOCK_PIXELS = 64;
+/** Pixels of one block at most. */
+const MAX_WIDTH = 256;
+
+interface Scratch {
+  readonly ring: number;
+  readonly stage: number;
+  readonly segs: number;
+  readonly acc: number;
+  readonly columnSums: number;
+  readonly totals: number;
+  readonly sums: number;
+  readonly codes: number;
+}
+
+interface Numbers {
+  readonly mode: Mode;
+  readonly scratch: Scratch;
+  readonly constsBytes: number;
+  readonly blocksBytes: number;
+  readonly values: Readonly<Partial<Record<Field, number>>>;
+  /** Tiles of each size in a row of a full block, and of the last one. */
+  readonly tiles: readonly [readonly number[], readonly number[]];
+  /** What the layout of prepared weights depends on besides the family. */
+  readonly layout: string;
+}
+
+function modeOf(p: ConvParams, kernel: FamilyKernel): Mode {
+  const pointwise = p.kH === 1 && p.kW === 1;
+  const strided = p.strideH > 1 || p.strideW > 1;
+  if ((p.inC / p.groups) % kernel.grain !== 0 || (pointwise && strided)) return 'gathered';
+  const inside = p.padT === 0 && p.padL === 0 && p.outH === p.inH && p.outW === p.inW;
+  return pointwise && inside ? 'direct' : 'rows';
+}
+
+/** Fewest tiles that cover a row, larger ones first. */
+export function coverRow(width: number, sizes: readonly number[]): number[] {
+  const best: { count: number; last: number }[] = [{ count: 0, last: -1 }];
+  for (let w = 1; w <= width; w++) {
+    best.push(sizes.reduce((b, size, i) => (size <= w && best[w - size].count + 1 < b.count ? { count: best[w - size].count + 1, last: i } : b), { count: Infinity, last: -1 }));
+  }
+  const counts = sizes.map(() => 0);
+  for (let w = width; w > 0; w -= sizes[best[w].last]) counts[best[w].last]++;
+  return counts;
+}
+
+function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
+  const mode = modeOf(p, kernel);
+  const { step, grain, grainBytes, channels } = kernel;
+  const converted = (elements: number): number => (elements / grain) * grainBytes;
+  const float = p.kind === 'f32';
+  const size = float ? 4 : 1;
+  const cg = p.inC / p.groups;
+  const og = p.outC / p.groups;
+  const k = convK(p);
+  const pixels = p.batch * p.outH * p.outW;
+
+  // Segments: whole kernel rows where taps are neighbours.
+  const joined = p.groups === 1 && p.dilW === 1;
+  const runs = mode !== 'rows' ? 1 : joined ? 1 : p.kW;
+  const runsTotal = mode !== 'rows' ? 1 : runs * p.kH;
+  const runLength = k / runsTotal;
+  const runSteps = Math.max(1, Math.ceil(runLength / step));
+  const cuts = Math.max(1, Math.ceil(runSteps / kernel.maxSteps));
+  const steps = Math.ceil(runSteps / cuts);
+  const segments = runsTotal * cuts;
+  const overRead = converted(cuts * steps * step) + SLACK;
+
+  // Blocks of pixels.
+  const blocksOf = (n: number, most: number): number => Math.max(1, Math.ceil(n / Math.max(1, Math.ceil(n / most))));
+  const width = mode === 'rows' ? blocksOf(p.outW, MAX_WIDTH) : blocksOf(pixels, BLOCK_PIXELS);
+  const rows = mode !== 'rows' || width < p.outW ? 1 : blocksOf(p.outH, Math.max(1, Math.round(BLOCK_PIXELS / p.outW)));
+  const lastWidth = (mode === 'rows' ? p.outW : pixels) % width;
+  const reach = (p.kH - 1) * p.dilH + 1;
+
+  // Columns of the ring; pads and what windows never reach left out.
+  const columns = (p.outW - 1) * p.strideW + (p.kW - 1) * p.dilW + 1;
+  const left = Math.min(p.padL, columns);
+  const insideColumns = Math.max(0, Math.min(p.inW, columns - left));
+  const convertCount = alignUp(columns * p.inC, step);
+  const ringRows = (rows - 1) * p.strideH + reach;
+  const ringPitch = alignUp(converted(convertCount) + SLACK, SLACK);
+  const patch = alignUp(k, step);
+  const pixelCodes = mode === 'gathered' ? patch : p.inC;
+  const convert = kernel.convert !== null;
+  const columnSumsPitch = alignUp(columns * p.groups * 4, 16) + 16;
+
+  const blockBytes = kernel.blockBytes(steps);
+  const channelBlocks = Math.ceil(og / channels);
+  const scratch: Scratch = {
+    ring: mode === 'rows' ? ringRows * ringPitch + overRead : convert ? converted(alignUp(width * pixelCodes, step)) + SLACK + overRead : 0,
+    stage: mode === 'gathered' ? width * patch * size + step * size + SLACK : mode === 'rows' && convert ? columns * p.inC + step + 2 * SLACK : 0,
+    segs: rows * segments * 4,
+    acc: rows * width * channels * 4,
+    columnSums: kernel.unsigned && mode === 'rows' ? ringRows * columnSumsPitch : 0,
+    totals: kernel.unsigned && mode === 'rows' ? columnSumsPitch + 16 * p.kW * p.dilW : 0,
+    sums: kernel.unsigned ? rows * (mode === 'rows' ? p.outW : width) * 4 + 16 : 0,
+    codes: float ? 0 : k + SLACK,
+  };
+  const beta = float ? 0 : weightBeta(p.weightBits!);
+  return {
+    mode,
+    scratch,
+    constsBytes: float ? 0 : alignUp(p.groups * channelBlocks * channels * 4, 64),
+    blocksBytes: p.groups * channelBlocks * segments * blockBytes + SLACK,
+    tiles: [coverRow(width, kernel.pixels), coverRow(lastWidth, kernel.pixels)],
+    layout: `${runsTotal}x${segments}x${steps}`,
+    values: {
+      batch: p.batch, inH: p.inH, inW: p.inW, outH: p.outH, outW: p.outW, kH: p.kH, kW: p.kW, strideH: p.strideH, strideW: p.strideW,
+      padT: p.padT, padL: p.padL, dilH: p.dilH, dilW: p.dilW, groups: p.groups, og, pixels, k,
+      tapBytes: cg * size, pixelBytes: p.inC * size, outPixelBytes: p.outC * (p.output === 'codes' ? 1 : 4), inRowBytes: p.inW * p.inC * size,
+      fill: float ? 0 : p.xZero, lo: floatBits(p.lo), hi: floatBits(p.hi),
+      rows, width, reach,
+      ringRows, ringPitch, leftBytes: left * p.inC * size, insideBytes: insideColumns * p.inC * size,
+      rightBytes: (columns - left - insideColumns) * p.inC * size, convertCount,
+      columns: columns * p.groups, columnSumsPitch, groupCodes: mode === 'gathered' ? patch : cg, pixelCodes, patchBytes: patch * size,
+      runs, runBytes: converted(p.dilW * p.inC), cuts, cutBytes: converted(steps * step), segments, steps,
+      groupBytes: mode === 'gathered' ? 0 : converted(cg), xs: converted(mode === 'rows' ? p.strideW * p.inC : pixelCodes),
+      blockBytes, groupBlocksBytes: channelBlocks * segments * blockBytes, groupConstsBytes: channelBlocks * channels * 4,
+      runsTotal, runLength, cutLength: steps * step, weightRow: float ? 4 * k : p.weightBits === 8 ? k : p.weightBits! * Math.ceil(k / 8),
+      constAdd: kernel.unsigned && kernel.offset128 ? 128 * beta * k : 0, constFactor: (kernel.offset128 ? 128 : 0) - p.xZero,
+    },
+  };
+}
+
+// ---- functions
+
+type EpilogueKind = 'codes' | 'f32' | 'bias';
+
+/** Channels that one call of the epilogue takes. */
+const EPILOGUE_CHANNELS = 8;
+
+function epilogueFunction(simd: boolean, p: ConvParams, kernel: FamilyKernel): WasmFunction {
+  const kind: EpilogueKind = p.kind === 'f32' ? 'bias' : p.output;
+  const alphaShift = kernel.unsigned ? weightAlpha(p.weightBits!) - 1 : 0;
+  const codes = kind === 'codes';
+  const view = {
+    d, integer: kind !== 'bias', codes, sums: kernel.unsigned, alphaShift, halves: [0, 1], channels: EPILOGUE_CHANNELS,
+    outShift: codes ? 0 : 2, size: codes ? 1 : 4, load: codes ? 'i32.load8_u' : 'i32.load', store: codes ? 'i32.store8' : 'i32.store',
+  };
+  const name = `epilogue_${kind}${kernel.unsigned ? `_sums${alphaShift}` : ''}`;
+  return simd ? rendered('epilogue', name, view) : rendered('epilogue_scalar', `${name}__scalar`, view);
+}
+
+/** Copying and filling bytes, 16 or 8 at a time. */
+function bytesFunction(simd: boolean, copy: boolean): WasmFunction {
+  const step = simd ? 16 : 8;
+  const splat = simd ? '(i8x16.splat (local.get $value))' : '(i64.mul (i64.extend_i32_u (local.get $value)) (i64.const 0x0101010101010101))';
+  return rendered('bytes', `${copy ? 'copy' : 'fill'}__${simd ? 'simd128' : 'scalar'}`, { copy, step, over: step - 1, type: simd ? 'v128' : 'i64', splat });
+}
+
+/** What the gather function keeps in locals. */
+const GATHER_LOCALS: Readonly<Record<string, string>> = {
+  stride: d.patchBytes, tap: d.tapBytes, pixel: d.pixelBytes, fill: d.fill,
+  ...Object.fromEntries((['inH', 'inW', 'outH', 'outW', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW'] as const).map((f) => [f, d[f]])),
+};
+
+function gatherFunction(simd: boolean): WasmFunction {
+  const step = simd ? 16 : 8;
+  const loaded = Object.entries(GATHER_LOCALS).map(([name, value]) => ({ name, value }));
+  const type = simd ? 'v128' : 'i64';
+  return rendered('gather', `gather__${simd ? 'simd128' : 'scalar'}`, { simd, type, step, over: step - 1, loaded });
+}
+
+function unpackFunction(p: ConvParams): WasmFunction {
+  const bits = p.weightBits!;
+  return rendered('unpack_codes', `unpack_codes_w${bits}`, { bytes: bits === 8, bits, planes: range(bits) });
+}
+
+function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Numbers): ConvCode {
+  const simd = family.isa !== 'scalar';
+  const suffix = simd ? '' : '__scalar';
+  const kind: EpilogueKind = p.kind === 'f32' ? 'bias' : p.output;
+  const outShift = p.output === 'codes' ? 0 : 2;
+  const epilogue = epilogueFunction(simd, p, kernel);
+  const accs = kernel.channels * 4;
+  const tables = FIELDS.length * 4;
+  const tileOffset = (i: number): number => 4 * i;
+  const block = rendered('conv_block', `conv_block_${kernel.symbol}_${kind}${suffix}`, {
+    d, channels: kernel.channels, accs, outShift, outStep: kernel.channels << outShift, epilogue: epilogue.name,
+    fullTiles: tables, lastTiles: tables + tileOffset(kernel.pixels.length),
+    tiles: kernel.pixels.map((count, i) => ({ count, symbol: kernel.tiles[i].name, offset: tileOffset(i), accBytes: count * accs })),
+    parts: range(Math.ceil(kernel.channels / EPILOGUE_CHANNELS)).map((i) => ({
+      first: i * EPILOGUE_CHANNELS, bytes: i * EPILOGUE_CHANNELS * 4, outBytes: (i * EPILOGUE_CHANNELS) << outShift,
+    })),
+  });
+  const minusBeta = kernel.unsigned ? -weightBeta(p.weightBits!) : 0;
+  const rowSums = kernel.unsigned ? rendered('row_sums', `row_sums${suffix}`, { simd }) : null;
+  const convert = kernel.convert?.name ?? '';
+  const driver = `conv_${n.mode}_${kernel.symbol}_${kind}${suffix}`;
+  const functions: (WasmFunction | null)[] = [block, epilogue, ...kernel.tiles, kernel.convert, rowSums];
+  if (n.mode === 'rows') {
+    const [copy, fill] = [bytesFunction(simd, true), bytesFunction(simd, false)];
+    const row = rendered('conv_row', `conv_row_${kernel.symbol}${suffix}`, { d, copy: copy.name, fill: fill.name, convert, rowSums: rowSums?.name ?? '' });
+    const segments = rendered('conv_segments', 'conv_segments', { d });
+    const sums = kernel.unsigned ? rendered('conv_sums', `conv_sums_${-minusBeta}${suffix}`, {
+      d, simd, minusBeta, ...(simd
+        ? { total: 's', type: 'v128', zero: '(v128.const i32x4 0 0 0 0)', add: 'i32x4.add', step: 16 }
+        : { total: 'a', type: 'i32', zero: '(i32.const 0)', add: 'i32.add', step: 4 }),
+    }) : null;
+    functions.push(
+      copy, fill, row, segments, sums,
+      rendered('conv_rows', driver, { d, row: row.name, segments: segments.name, block: block.name, sums: sums?.name ?? '' }),
+    );
+  } else {
+    const gather = n.mode === 'gathered' ? gatherFunction(simd) : null;
+    functions.push(gather, rendered('conv_patches', driver, {
+      d, gather: gather?.name ?? '', convert, block: block.name, rowSums: rowSums?.name ?? '', minusBeta, step: kernel.step, stepLess1: kernel.step - 1,
+    }));
+  }
+  const float = p.kind === 'f32';
+  const unpack = float ? null : unpackFunction(p);
+  const prepare = rendered('conv_prepare', `conv_prepare_${kernel.symbol}${suffix}`, {
+    d, channels: kernel.channels, unpack: unpack?.name ?? '', place: kernel.place.name, size: float ? 4 : 1,
+    alphaShift: float ? 0 : weightAlpha(p.weightBits!) - 1, beta: float ? 0 : weightBeta(p.weightBits!),
+  });
+  functions.push(unpack, kernel.place, prepare);
+  return { functions: functions.filter((f) => f !== null), run: driver, prepare: prepare.name, descriptorBytes: tables + 8 * kernel.pixels.length };
+}
+
+const scratchOffsets = (s: Scratch): { readonly at: Record<keyof Scratch, number>; readonly bytes: number } => {
+  const offsets = {} as Record<keyof Scratch, number>;
+  let bytes = 0;
+  for (const [name, size] of Object.entries(s) as [keyof Scratch, number][]) {
+    offsets[name] = bytes;
+    bytes += alignUp(size, SLACK);
+  }
+  return { at: offsets, bytes };
+};
+
+function descriptor(n: Numbers, a: Addresses): Int32Array {
+  const { at: offsets } = scratchOffsets(n.scratch);
+  const inScratch = Object.fromEntries(Object.entries(offsets).map(([name, offset]) => [name, a.scratch + offset]));
+  const values: Partial<Record<Field, number>> = {
+    ...n.values, ...inScratch,
+    x: a.args[0], weights: a.args[1], scale: a.args[2], offset: a.args[3] ?? 0, y: a.result, consts: a.prepared, blocks: a.prepared + n.constsBytes,
+  };
+  return Int32Array.from([...FIELDS.map((f) => values[f] ?? 0), ...n.tiles.flat()]);
+}
+
+/** The variant of a family. */
+export function familyVariant(family: Family): WasmVariant {
+  /** Of the last call: everything about a call is asked in turn. */
+  let last: { readonly p: ConvParams; readonly kernel: FamilyKernel; readonly numbers: Numbers } | null = null;
+  const of = (p: ConvParams): NonNullable<typeof last> => {
+    if (last?.p === p) return last;
+    const kernel = family.specialise(p);
+    return (last = { p, kernel, numbers: numbersOf(p, kernel) });
+  };
+  return {
+    name: family.name,
+    kernel: family.kernel,
+    isa: family.isa,
+    accepts: family.accepts,
+    cost: family.cost,
+    packing: family.packing,
+    scratch: (p) => scratchOffsets(of(p).numbers.scratch).bytes,
+    prepared: (p) => of(p).numbers.constsBytes + of(p).numbers.blocksBytes,
+    symbol: (p) => `${of(p).kernel.symbol}_${p.output}_${of(p).numbers.layout}__${family.isa}`,
+    code: (p) => convCode(family, p, of(p).kernel, of(p).numbers),
+    descriptor: (p, addresses) => descriptor(of(p).numbers, addresses),
+  };
+}
