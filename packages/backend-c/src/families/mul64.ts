@@ -1,0 +1,50 @@
+/** Portable C: one multiplication of a weight with a machine word that holds the codes of several outputs, for 8-bit weights. */
+import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import type { Bits } from '@bitloom/numerics';
+import { type CPart, type CVariant, intBits, positionsOf, suffix, template } from '../variant.js';
+import { lanesCode, lanesFit, lanesScratch, ringPart } from './lut16.js';
+
+interface TileView {
+  id: string;
+  a: Bits;
+  wide: boolean;
+  field: number;
+  words: number;
+  flush: number;
+  bound: string;
+}
+const renderTile = template<TileView>('mul64_tile.c.hbs');
+
+/** Weights turned at a time. */
+const CHUNK = 256;
+
+function tileView(a: Bits): TileView {
+  const product = 255 * (2 ** a - 1);
+  const flush = Math.min(CHUNK, Math.floor(65535 / product));
+  // Below eight products, moving sums to 32 bits costs more than the wider fields.
+  const wide = flush < 8;
+  return {
+    id: `a${a}`, a, wide, field: wide ? 32 : 16, words: wide ? 4 : 2, flush,
+    bound: wide ? '' : `Sums of 16 bits reach ${flush} * ${product} = ${flush * product}.`,
+  };
+}
+const tilePart = (a: Bits): CPart => ({ name: `mul64_a${a}`, render: () => renderTile(tileView(a)) });
+const lanesOf = (a: Bits) => ({ codes: 1, words: tileView(a).words, chunk: CHUNK, unroll: 1 });
+const symbolOf = (p: ConvParams): string => `mul64_a${p.activationBits}_${suffix(p)}`;
+
+export const mul64: CVariant = {
+  name: 'mul64', kernel: 'dual', isa: 'portable', signature: 'int', needs: [],
+  parts: (p) => [ringPart, tilePart(intBits(p).a)],
+  accepts: (p) => lanesFit(p) && p.weightBits === 8,
+  packing: () => 'bytes',
+  prepared: () => 0,
+  scratch: (p) => lanesScratch(p, lanesOf(intBits(p).a)),
+  symbol: symbolOf,
+  cost: (p) => positionsOf(p) * p.outC * convK(p),
+  render: (p) => {
+    const { a } = intBits(p);
+    return lanesCode(p, symbolOf(p), {
+      ...lanesOf(a), how: `${tileView(a).field} bits of a word for each`, row: 'k', planes: 1, one: 129, fill: `bl_mul_fill_a${a}`, dot: `bl_mul_dot_a${a}`, two: false,
+    });
+  },
+};
