@@ -8,7 +8,8 @@ import { C_TYPE, comment, floatLiteral, identifier, stringLiteral, uniqueIdentif
 import { helperCode } from './helpers.js';
 import { printNest, scalarFunctionCode } from './print-nest.js';
 import { ISAS, type IsaRow } from './isa.js';
-import { C_VARIANTS, type CVariant, commonCode } from './variants.js';
+import type { CPart, CVariant } from './variant.js';
+import { C_VARIANTS, commonCode } from './variants.js';
 
 const templates = new Map<string, (view: object) => string>();
 function render(file: string, view: object): string {
@@ -105,8 +106,10 @@ function nestFunctions(): Nests {
   };
 }
 
+const layoutName = (isa: string, index: number): string => `layout_${isa}_${index}`;
+
 /** The call of one step, in C. */
-function stepCode(c: PlannedCall, index: number, nests: Nests, corrected: ReadonlySet<number>): { index: number; comment: string; call: string } {
+function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corrected: ReadonlySet<number>): { index: number; comment: string; call: string } {
   const { call } = c;
   if (call.family === 'nest') {
     const { name, stored } = nests.of(call.params);
@@ -124,6 +127,7 @@ function stepCode(c: PlannedCall, index: number, nests: Nests, corrected: Readon
   const scratchType = { int: 'uint8_t', depthwise: 'int8_t', prepared: 'uint8_t', f32: null, 'f32-scratch': 'float' }[signature];
   const args = [
     `&conv_${index}`,
+    ...(variant.layout ? [`&${layoutName(isa, index)}`] : []),
     input(int ? 'uint8_t' : 'float', x),
     signature === 'prepared' ? preparedAt(c.prepared) : input(int ? 'uint8_t' : 'float', w),
     ...vectors.map((l) => input('float', l)),
@@ -143,10 +147,14 @@ const usesOf = (plan: Plan): Use[] => plan.calls.flatMap((c) => (c.call.family =
 
 /** Kernels and what they share, by the instruction set they are written for. */
 function kernelCode(uses: readonly Use[]): { guard: string | null; code: string }[] {
+  const emitted = new Set<string>();
   return ISAS.flatMap((isa) => {
     const own = uses.filter((u) => u.variant.isa === isa.name);
     if (!own.length) return [];
-    const parts = new Map(own.flatMap((u) => (u.variant.parts?.(u.params) ?? []).map((part) => [part.name, part] as const)));
+    // Instruction sets under one condition share parts; others cannot be compiled in together.
+    const fresh = (part: CPart): boolean => !emitted.has(`${isa.guard} ${part.name}`);
+    const parts = new Map(own.flatMap((u) => (u.variant.parts?.(u.params) ?? []).filter(fresh).map((part) => [part.name, part] as const)));
+    for (const name of parts.keys()) emitted.add(`${isa.guard} ${name}`);
     const kernels = new Map(own.map((u) => [u.variant.symbol(u.params), u]));
     const code = [...parts.values()].map((part) => part.render()).join('') + [...kernels.values()].map((u) => u.variant.render(u.params)).join('');
     return [{ guard: isa.guard, code }];
@@ -176,14 +184,19 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     const place = (p: PlannedPort, index: number): object => ({ index, at: p.location.region === 'arena' ? `a + ${p.location.offset}` : input('uint8_t', p.location) });
     const preparations = plan.preparations.map((i) => {
       const c = plan.calls[i];
-      const symbol = variantOf(c).symbol(c.call.params as ConvParams);
-      return { call: `${symbol}_prepare(&conv_${i}, ${input('uint8_t', c.args[1])}, ${preparedAt(c.prepared)});` };
+      const variant = variantOf(c);
+      const layout = variant.layout ? `&${layoutName(isa, i)}, ` : '';
+      return { call: `${variant.symbol(c.call.params as ConvParams)}_prepare(&conv_${i}, ${layout}${input('uint8_t', c.args[1])}, ${preparedAt(c.prepared)});` };
+    });
+    const layouts = plan.calls.flatMap((c, i) => {
+      const layout = c.call.family === 'conv' ? variantOf(c).layout?.(c.call.params) : undefined;
+      return layout === undefined ? [] : [{ name: layoutName(isa, i), layout }];
     });
     return {
-      isa, guard, supported, preparations,
+      isa, guard, supported, preparations, layouts,
       title: stringLiteral(isa),
       prepare: preparations.length ? `prepare_${isa}` : 'NULL',
-      steps: plan.calls.map((c, i) => stepCode(c, i, nests, corrected)),
+      steps: plan.calls.map((c, i) => stepCode(c, i, isa, nests, corrected)),
       inputs: plan.inputs.map(place),
       outputs: plan.outputs.map(place),
     };

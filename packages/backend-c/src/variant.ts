@@ -1,6 +1,6 @@
 /** What a row of the variant table is, and what templates of kernels have in common. */
 import { readFileSync } from 'node:fs';
-import { type KernelVariant, compileTemplate } from '@bitloom/codegen';
+import { type KernelVariant, type PackingName, compileTemplate } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { ConvParams } from '@bitloom/kernel-spec';
 import { type Bits, toBits } from '@bitloom/numerics';
@@ -15,6 +15,8 @@ export interface CVariant extends KernelVariant {
   readonly needs: readonly CommonPart[];
   /** Code that several functions share, each name once. */
   parts?(p: ConvParams): readonly CPart[];
+  /** Initialiser of the call's `bl_layout`, a parameter after the geometry, where the function has one. */
+  layout?(p: ConvParams): string;
   /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch. */
   readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch' | 'prepared';
 }
@@ -49,3 +51,8 @@ export function intBits(p: ConvParams): IntBits {
 export const resultOf = (p: ConvParams): { readonly type: string; readonly epilogue: string } =>
   p.output === 'codes' ? { type: 'uint8_t', epilogue: 'bl_code' } : { type: 'float', epilogue: 'bl_scaled' };
 export const suffix = (p: ConvParams): string => (p.output === 'codes' ? 'u8' : 'f32');
+
+/** Packings follow from the parameters alone, so that all instruction sets share the packed weights. */
+export const packingOf = (p: ConvParams): PackingName =>
+  p.kind === 'int' ? (p.weightBits === 8 ? 'bytes' : 'planes') : !isDepthwise(p) && (p.groups === 1 || (p.outC / p.groups) % 4 === 0) ? 'panel4' : 'f32';
+export const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;

@@ -1,16 +1,15 @@
 /** The convolution kernels of the C backend: when each applies, what it costs, and how its template is filled. */
-import { type PackingName, type Plan, type VariantCost, type VariantFilter, makePlan } from '@bitloom/codegen';
+import { type Plan, type VariantCost, type VariantFilter, makePlan } from '@bitloom/codegen';
 import { type ConvParams, type Program, convK } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
 import { type CIsa, ISAS } from './isa.js';
-import { type CVariant, type IntBits, intBits, positionsOf, resultOf, suffix, template, up64, upto } from './variant.js';
+import { AVX512_VARIANTS } from './families/avx512.js';
+import { lut16 } from './families/lut16.js';
+import { mul64 } from './families/mul64.js';
+import { swar } from './families/swar.js';
+import { type CVariant, type IntBits, intBits, isDepthwise, packingOf, positionsOf, resultOf, suffix, template, up64, upto } from './variant.js';
 
 export type { CVariant } from './variant.js';
-
-/** Packings follow from the parameters alone, so that all instruction sets share the packed weights. */
-const packingOf = (p: ConvParams): PackingName =>
-  p.kind === 'int' ? (p.weightBits === 8 ? 'bytes' : 'planes') : !isDepthwise(p) && (p.groups === 1 || (p.outC / p.groups) % 4 === 0) ? 'panel4' : 'f32';
-const isDepthwise = (p: ConvParams): boolean => p.inC === p.groups && p.outC === p.groups;
 
 // ---- common code
 
@@ -245,7 +244,7 @@ const f32: CVariant = {
 };
 
 /** Every kernel of the C backend; `int8` accepts all integer parameters, `f32_panel4` and `f32` together all others. */
-export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, bitserial, f32Depthwise, f32Panel4, f32];
+export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, lut16, mul64, swar, bitserial, f32Depthwise, f32Panel4, f32, ...AVX512_VARIANTS];
 
 /** Kernels that code for an instruction set may use: its own, and those it includes. */
 export const cVariantsFor = (isa: CIsa): readonly CVariant[] =>

@@ -30,7 +30,7 @@ export interface KernelVariant {
 }
 
 /** Parameters that prepared weights may depend on: calls that agree in them, in variant symbol and in weights share one region. */
-export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.xZero];
+export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.dilW, p.xZero];
 
 /** Restricts the choice, e.g. to force `bitserial` in tests. */
 export type VariantFilter = (v: KernelVariant, p: ConvParams) => boolean;

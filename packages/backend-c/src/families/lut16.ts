@@ -101,7 +101,6 @@ interface TileView {
   pixels: string;
   words: number;
   word: number[];
-  zeros: string;
   bound: string;
   pass: number;
   flush: number;
@@ -120,7 +119,6 @@ function tileView(a: Bits, words: number): TileView {
     id: `a${a}x${wide ? 1 : words}`, a, wide, words, pass, flush, unroll,
     pixels: words === 2 && !wide ? '2 * bl_pixels' : 'bl_pixels',
     word: upto(words),
-    zeros: `{ ${upto(words).map(() => '{ 0, 0, 0, 0 }').join(', ')} }`,
     bound: `${wide ? '' : `Sums of 8 bits reach ${flush} * 2 * 4 * ${top} = ${flush * 8 * top}. `}Sums of 16 bits reach ${chunk} * 8 * ${2 ** pass - 1} * ${top} = ${chunk * 8 * (2 ** pass - 1) * top}.`,
     loop: flush > unroll,
     steps: upto(unroll).map((byte) => ({

@@ -1,0 +1,137 @@
+/**
+ * Kernels driven by rows.c.hbs: input rows are converted once into a ring, padding included, and shared by all taps; a window is
+ * a list of segments, runs of converted values; vector lanes are output channels; weights are prepared in the order of reading.
+ */
+import type { KernelName } from '@bitloom/codegen';
+import type { ConvParams } from '@bitloom/kernel-spec';
+import { weightAlpha, weightBeta } from '@bitloom/numerics';
+import type { CIsa } from '../isa.js';
+import { type CPart, type CVariant, intBits, packingOf, resultOf, suffix, template, up64, upto } from '../variant.js';
+
+export interface RowsFamily {
+  readonly name: string;
+  readonly kernel: KernelName;
+  readonly isa: CIsa;
+  /** One line about the kernel. */
+  title(p: ConvParams): string;
+  accepts(p: ConvParams): boolean;
+  cost(p: ConvParams, l: Layout): number;
+  /** What the function depends on, beside the result's type and the weight bits. */
+  key(p: ConvParams): string;
+  /** Channels of a vector, vectors of a block, and positions of a tile, at most. */
+  readonly lanes: number;
+  readonly vectors: number;
+  readonly pixels: number;
+  /** Kernels that take unsigned weight codes need sums of codes under each window. */
+  readonly codes: boolean;
+  /** Bytes, in one of `planes` planes, of the converted input channels of a group at one position. */
+  cell(p: ConvParams, channels: number): number;
+  planes(p: ConvParams): number;
+  /** Bytes of a segment (in a plane) that a step takes, and bytes of prepared weights of a vector in a step. */
+  stepBytes(p: ConvParams): number;
+  vectorBytes(p: ConvParams): number;
+  /** C names: the table of tiles, the function that places a weight, the one that converts (null: codes are read as they are). */
+  readonly tiles: (p: ConvParams) => string;
+  readonly place: (p: ConvParams) => string;
+  readonly convert: (p: ConvParams) => string | null;
+  parts(p: ConvParams): readonly CPart[];
+}
+
+/** The struct bl_layout, in its order, and the bytes of scratch and prepared weights that follow. */
+export interface Layout {
+  readonly fields: readonly number[];
+  readonly scratch: number;
+  readonly prepared: number;
+  readonly segments: number;
+  readonly steps: number;
+  /** Vectors of channels in all groups. */
+  readonly vectors: number;
+  /** Pixels that are converted in one call. */
+  readonly converted: number;
+}
+
+/** Output positions that share a pass over the weights of a block, at least. */
+const POSITIONS = 48;
+
+export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
+  const cg = p.inC / p.groups;
+  const cell = f.cell(p, cg);
+  const pixel = p.groups * cell;
+  const split = p.kW > 1 && (p.dilW > 1 || p.groups > 1);
+  const columns = (p.outW - 1) * p.strideW + (p.kW - 1) * p.dilW + 1;
+  const height = (rows: number): number => (rows - 1) * p.strideH + (p.kH - 1) * p.dilH + 1;
+  const inside = p.padT === 0 && p.padL === 0 && height(p.outH) <= p.inH && columns <= p.inW;
+  const direct = f.convert(p) === null && inside;
+  const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.ceil(POSITIONS / p.outW))));
+  const ring = height(rows);
+  const segments = p.kH * (split ? p.kW : 1);
+  const steps = Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
+  const plane = columns * pixel;
+  const row = up64(plane * f.planes(p) + 64);
+  let scratch = 0;
+  const take = (bytes: number): number => {
+    const at = scratch;
+    scratch += up64(bytes);
+    return at;
+  };
+  take(direct ? 0 : (ring + 1) * row);
+  const offsets = [
+    f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * p.groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
+    f.vectors * f.lanes * f.pixels * 4,
+  ].map(take);
+  const vectors = p.groups * Math.ceil(p.outC / p.groups / f.lanes);
+  const vector = segments * steps * f.vectorBytes(p);
+  const weights = up64(vectors * f.lanes * 4);
+  return {
+    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
+    scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
+    converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
+  };
+}
+
+const renderKernel = template<object>('rows_kernel.c.hbs');
+const rowsPart: CPart = { name: 'rows', render: () => renderRows({}) };
+const renderRows = template<object>('rows.c.hbs');
+
+/** The row of the variant table for a family. */
+export function rowsVariant(f: RowsFamily): CVariant {
+  const symbol = (p: ConvParams): string => `${f.name}_${f.key(p)}_${suffix(p)}`;
+  return {
+    name: f.name, kernel: f.kernel, isa: f.isa, signature: 'prepared', needs: [],
+    accepts: (p) => p.kind === 'int' && f.accepts(p),
+    packing: packingOf,
+    prepared: (p) => rowsLayout(f, p).prepared,
+    scratch: (p) => rowsLayout(f, p).scratch,
+    layout: (p) => rowsLayout(f, p).fields.join(', '),
+    symbol,
+    cost: (p) => f.cost(p, rowsLayout(f, p)),
+    parts: (p) => [rowsPart, ...f.parts(p)],
+    render(p) {
+      const { w } = intBits(p);
+      return renderKernel({
+        title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, codes: f.codes,
+        alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0,
+        tiles: `&${f.tiles(p)}[0][0]`, place: f.place(p), convert: f.convert(p) ?? 'NULL',
+        finish: `bl_finish_${suffix(p) === 'u8' ? 'codes' : 'f32'}_${f.isa}`,
+      });
+    },
+  };
+}
+
+interface TileSum {
+  readonly name: string;
+  readonly vector: number;
+  readonly pixel: number;
+  /** Of the vector within acc[pixel][vector]. */
+  readonly index: number;
+}
+/** Views of all register tiles up to `vectors` × `pixels`, and the table of their names, missing ones 0. */
+export function tileViews(prefix: string, vectors: number, pixels: number) {
+  const tiles = upto(vectors).flatMap((v) => upto(pixels).map((n) => {
+    const sum = (vector: number, pixel: number): TileSum => ({ name: `s${pixel}_${vector}`, vector, pixel, index: pixel * (v + 1) + vector });
+    const rows = upto(n + 1).map((pixel) => ({ pixel, sums: upto(v + 1).map((vector) => sum(vector, pixel)) }));
+    return { vectors: v + 1, pixels: n + 1, rows, columns: upto(v + 1).map((vector) => ({ vector })), sums: rows.flatMap((r) => r.sums) };
+  }));
+  const table = upto(vectors).map((v) => ({ names: upto(pixels).map((n) => `${prefix}_${v + 1}x${n + 1}`).join(', ') }));
+  return { tiles, table };
+}
