@@ -39,12 +39,17 @@ function tile(s: Dot8Shape, pixels: number): WasmFunction {
   const grid = tileGrid(width, pixels);
   const quads = quadsPerStep(s);
   const swapped = isSwapped(a);
-  const flushUnits = s.wide ? 2 ** 31 - 1 : Math.floor(dot8FlushSteps(w, a) / quads);
+  // Sums in i32 need no flush, but chains of additions long enough to hide the latency of about five cycles.
+  const flushUnits = s.wide ? (pixels === 1 ? 2 : 1) : Math.floor(dot8FlushSteps(w, a) / quads);
+  const chains = s.wide ? Math.max(1, Math.floor(4 / pixels)) : 1;
+  const sum = (name: string, chain: number): string => (chain ? `${name}_${chain}` : name);
   const operands = (slot: number): string => (swapped ? [`t`, `w${slot}`] : [`w${slot}`, 't']).map((v) => `(local.get $${v})`).join(' ');
   const columns = grid.columns.map((c) => ({ ...c, cells: c.cells.map((cell) => ({ ...cell, wide: s.wide, operands: operands(cell.slot) })) }));
   return rendered('dot8', `tile_${symbolOf(s)}x${pixels}`, {
     ...grid,
     wide: s.wide,
+    sums: grid.cells.flatMap(({ name }) => range(chains).map((c) => sum(name, c))),
+    joins: grid.cells.flatMap(({ name }) => range(chains).slice(1).map((c) => ({ to: `l${name}`, from: `l${sum(name, c)}` }))),
     tileParams,
     channels: 4 * width,
     flushUnits,
@@ -53,6 +58,7 @@ function tile(s: Dot8Shape, pixels: number): WasmFunction {
       wStep: 16 * width * quads * units,
       quads: range(quads * units).map((i) => ({
         xOffset: 4 * i,
+        chain: i % chains ? `_${i % chains}` : '',
         vectors: range(width).map((slot) => ({ slot, offset: 16 * (i * width + slot) })),
         columns,
       })),

@@ -5,19 +5,8 @@
  */
 import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
+import { placePlanes } from './planes.js';
 import { loops } from './tile.js';
-
-/** Lane of v128 bytes ↔ channel of 16: bytes of even index hold channels 0 … 7, so that u16 sums of both halves are in order. */
-export function placePlanes(bits: number, channels: number, elements: 4 | 8): WasmFunction {
-  const tables = 8 / elements;
-  return rendered('place_planes', `place_planes_w${bits}_${channels}_${elements}`, {
-    bits,
-    elements,
-    halfBytes: 16 * bits * tables,
-    unitBytes: bits * channels * tables,
-    parts: range(tables * bits).map((i) => ({ offset: 16 * i, left: 7 - Math.floor(i / tables), right: elements * (i % tables), ones: 2 ** elements - 1 })),
-  });
-}
 
 const shuffle = (lanes: readonly number[]): string => lanes.join(' ');
 const interleave = (width: number, high: boolean, other: number): string =>
