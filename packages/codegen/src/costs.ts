@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { fail } from '@bitloom/diagnostics';
 import { type ConvParams, type Expr, type Nest, type Stmt, convK, convMacs } from '@bitloom/kernel-spec';
+import type { Bits } from '@bitloom/numerics';
 import { z } from 'zod';
 import { alignUp } from './memory.js';
 import type { KernelVariant } from './variant.js';
@@ -45,6 +46,21 @@ const pairOf = (p: ConvParams): string => (p.kind === 'int' ? `w${p.weightBits}a
 export const convKey = (p: ConvParams): string =>
   `${pairOf(p)} ${p.batch}x${p.inH}x${p.inW}x${p.inC}>${p.outH}x${p.outW}x${p.outC} k${p.kH}x${p.kW} s${p.strideH}x${p.strideW} p${p.padT}x${p.padL} ` +
   `d${p.dilH}x${p.dilW} g${p.groups} ${p.output}`;
+
+const KEY = /^(f32|w([1-8])a([1-8])) (\d+)x(\d+)x(\d+)x(\d+)>(\d+)x(\d+)x(\d+) k(\d+)x(\d+) s(\d+)x(\d+) p(\d+)x(\d+) d(\d+)x(\d+) g(\d+) (codes|f32)$/;
+
+/** Parameters with that key, as far as it tells; null for what is no key. */
+export function paramsOfKey(key: string): ConvParams | null {
+  const m = KEY.exec(key);
+  if (!m) return null;
+  const [batch, inH, inW, inC, outH, outW, outC, kH, kW, strideH, strideW, padT, padL, dilH, dilW, groups] = m.slice(4).map(Number);
+  const int = m[1] !== 'f32';
+  const bits = (text: string): Bits | null => (int ? (Number(text) as Bits) : null);
+  return {
+    kind: int ? 'int' : 'f32', weightBits: bits(m[2]), activationBits: bits(m[3]), output: m[20] as ConvParams['output'], xZero: 0, lo: 0, hi: 0,
+    batch, inH, inW, inC, outH, outW, outC, kH, kW, strideH, strideW, padT, padL, dilH, dilW, groups,
+  };
+}
 
 /**
  * Hash of a nest up to the constants that it computes with: other scales, bounds and zero points (which may be absent) are as fast.
@@ -186,6 +202,27 @@ export function fitCoefficients(timed: readonly Timed[]): number[] {
     }
   }
   return c.map((v, j) => Number((v / scale[j]).toPrecision(4)));
+}
+
+/** Shapes of one kind below which nothing is fitted. */
+const LEAST_SHAPES = 10;
+
+/**
+ * Fits coefficients to the measured convolutions of a backend, and to the nests of which features are given (by key).
+ * What too few shapes were timed for keeps the fit that it has.
+ */
+export function fitTable(t: CostTable, backend: string, nests: ReadonlyMap<string, readonly number[]> = new Map()): void {
+  for (const [id, times] of t.convs) {
+    if (!id.startsWith(`${backend} `)) continue;
+    const forms = new Map<string, Timed[]>();
+    for (const [key, ns] of times) {
+      const p = paramsOfKey(key);
+      if (p) forms.set(fitKey(p), [...(forms.get(fitKey(p)) ?? []), { features: convFeatures(p), ns }]);
+    }
+    for (const [form, timed] of forms) if (timed.length >= LEAST_SHAPES) t.setFit(backend, id.slice(backend.length + 1), form, fitCoefficients(timed));
+  }
+  const timed = [...(t.nests.get(backend) ?? [])].flatMap(([key, ns]): Timed[] => (nests.has(key) ? [{ features: nests.get(key)!, ns }] : []));
+  if (timed.length >= LEAST_SHAPES) t.setFit(backend, 'nest', 'all', fitCoefficients(timed));
 }
 
 const estimate = (coefficients: readonly number[], features: readonly number[]): number =>

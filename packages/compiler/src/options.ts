@@ -40,6 +40,20 @@ export const compileOptionsSchema = searchOptionsSchema.extend({
   cName: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a C identifier').default('model'),
 });
 
+/** Options of tune. */
+export const tuneOptionsSchema = z.strictObject({
+  target: z.enum(TARGETS).default('wasm'),
+  /** C: instruction sets; empty for the best of the machine. */
+  isa: z.array(z.string()).default([]),
+  define: searchOptionsSchema.shape.define,
+  weights: searchOptionsSchema.shape.weights,
+  activations: searchOptionsSchema.shape.activations,
+  /** Measures what is known, too. */
+  again: z.boolean().default(false),
+  maxSeconds: z.number().nonnegative().nullable().default(null),
+});
+
+export type TuneOptions = z.infer<typeof tuneOptionsSchema>;
 export type SearchOptions = z.infer<typeof searchOptionsSchema>;
 export type CompileOptions = z.infer<typeof compileOptionsSchema>;
 
