@@ -172,7 +172,7 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
       groupBytes: mode === 'gathered' ? 0 : converted(cg), xs: converted(mode === 'rows' ? p.strideW * p.inC : pixelCodes),
       blockBytes, groupBlocksBytes: channelBlocks * segments * blockBytes, groupConstsBytes: channelBlocks * channels * 4,
       runsTotal, runLength, cutLength: steps * step, weightRow: float ? 4 * k : p.weightBits === 8 ? k : p.weightBits! * Math.ceil(k / 8),
-      constAdd: kernel.unsigned && kernel.offset128 ? 128 * beta * k : 0, constFactor: (kernel.offset128 ? 128 : 0) - p.xZero,
+      constAdd: kernel.unsigned ? kernel.offset * beta * k : 0, constFactor: kernel.offset - p.xZero,
     },
   };
 }

@@ -60,8 +60,8 @@ export interface FamilyKernel {
    * Sums are Σ u·x of weight codes (the driver adds −beta·Σ x of each window and multiplies by alpha), else Σ v·x of weight values.
    */
   readonly unsigned: boolean;
-  /** Sums are over x − 128 in place of x. */
-  readonly offset128: boolean;
+  /** Sums are over x − offset in place of x. */
+  readonly offset: number;
 }
 
 /**

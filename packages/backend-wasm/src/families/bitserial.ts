@@ -71,6 +71,6 @@ export function bitserialKernel(s: BitserialShape): FamilyKernel {
     convert: convertPlanes(a),
     place: placePlanes(w, 16, 8),
     unsigned: true,
-    offset128: false,
+    offset: 0,
   };
 }

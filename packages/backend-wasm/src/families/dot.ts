@@ -76,7 +76,7 @@ function dotKernel(kind: Kind, p: ConvParams): FamilyKernel {
     convert: float ? null : convertI16,
     place: float ? placeF32(vectors) : placeI16(p.weightBits!, vectors),
     unsigned: false,
-    offset128: false,
+    offset: 0,
   };
 }
 

@@ -86,6 +86,6 @@ export function dot8Kernel(s: Dot8Shape): FamilyKernel {
     convert: swapped ? rendered('centre_codes', 'centre_codes', {}) : null,
     place: rendered('place_bytes', `place_bytes_${alpha}_${beta}_${channels}`, { channels, alpha, beta, quadBytes: 16 * width }),
     unsigned: swapped,
-    offset128: swapped,
+    offset: swapped ? 128 : 0,
   };
 }

@@ -1,21 +1,39 @@
 /**
- * Two channels' weights in one i16, u0 + u1·2^s, multiplied by pairs of activations: i32 lanes hold Σ u0·x + 2^s·Σ u1·x, that is
- * 16 products an instruction where plain i16 have eight. The lower field is moved out before it can overflow into the upper one.
+ * Two channels' weights in one i16, v0 + v1·2^s, multiplied by pairs of activations: i32 lanes hold Σ v0·x + 2^s·Σ v1·x, that is
+ * 16 products an instruction where plain i16 have eight. The lower field is moved out before it can overflow into the upper one. Its
+ * products spread least, and it holds most of them, with signed weights and centred activations, x − 2^(A−1).
  */
+import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
 import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
 import { loops, tileGrid } from './tile.js';
 
-/** Position of the upper weight: u0 + u1·2^s ≤ (2^W − 1)·(2^(15 − W) + 1) < 2^15 for W ≤ 7. */
+/** Position s of the upper weight: |v0 + v1·2^s| ≤ 2^(W−1)·(2^(15−W) + 1) < 2^15 for W from 2 to 7, and 2^14 + 1 for W = 1. */
 const fieldShift = (weightBits: number): number => 15 - weightBits;
-/** Pairs of products, each pair at most 2·umax·amax, that fit the lower field. */
-export const dualFlushPairs = (w: number, a: number): number => Math.floor((2 ** fieldShift(w) - 1) / (2 * (2 ** w - 1) * (2 ** a - 1)));
-/** Steps of four products until the upper field, read as unsigned, is full: (Σ u1·x)·2^s + the lower field < 2^32. */
-const groupUnits = (w: number, a: number): number => Math.floor((2 ** (32 - fieldShift(w)) - 1) / (4 * (2 ** w - 1) * (2 ** a - 1)));
+
+/** Least and largest product of a weight and an activation. */
+function products(w: number, a: number): readonly [number, number] {
+  const [lo, hi] = w === 1 ? [-1, 1] : [-(2 ** (w - 1)), 2 ** (w - 1) - 1];
+  const c = 2 ** (a - 1);
+  const corners = [lo * -c, lo * (c - 1), hi * -c, hi * (c - 1)];
+  return [Math.min(...corners), Math.max(...corners)];
+}
+
+/** Sums of two products that the lower field can take, started so that it stays between 0 and 2^s − 1. */
+export function dualFlushPairs(w: number, a: number): number {
+  const [least, largest] = products(w, a);
+  return Math.floor((2 ** fieldShift(w) - 1) / (2 * (largest - least)));
+}
+
+/** Steps of four products until the i32 may overflow: |Σ v1·x| < 2^(31−s) − 1. */
+function groupUnits(w: number, a: number): number {
+  const [least, largest] = products(w, a);
+  return Math.floor((2 ** (31 - fieldShift(w)) - 2) / (4 * Math.max(-least, largest)));
+}
 
 export interface DualShape {
-  readonly weightBits: number;
-  readonly activationBits: number;
+  readonly weightBits: Bits;
+  readonly activationBits: Bits;
   /** Vectors of eight channels in a tile. */
   readonly width: number;
   readonly pixels: readonly number[];
@@ -32,6 +50,7 @@ function tile(s: DualShape, pixels: number): WasmFunction {
     channels: 8 * width,
     shift,
     mask: 2 ** shift - 1,
+    bias: -2 * 2 * flushUnits * products(w, a)[0],
     flushPairs: 2 * flushUnits,
     groupUnits: groupUnits(w, a),
     loops: loops(flushUnits, (units) => ({
@@ -49,12 +68,14 @@ function tile(s: DualShape, pixels: number): WasmFunction {
   });
 }
 
-/** u8 to i16. */
-const widenCodes = (): WasmFunction => rendered('widen_codes', 'widen_codes', {});
+/** u8 to i16, centred. */
+const widenCodes = (offset: number): WasmFunction => rendered('widen_codes', `widen_codes_${offset}`, { offset });
 
 export function dualKernel(s: DualShape): FamilyKernel {
   const { weightBits: w, activationBits: a, width } = s;
   const channels = 8 * width;
+  const offset = 2 ** (a - 1);
+  const [alpha, beta] = [weightAlpha(w), weightBeta(w)];
   return {
     symbol: `dual_w${w}a${a}_${channels}`,
     channels,
@@ -65,9 +86,9 @@ export function dualKernel(s: DualShape): FamilyKernel {
     grainBytes: 2,
     maxSteps: groupUnits(w, a),
     blockBytes: (steps) => steps * 32 * width,
-    convert: widenCodes(),
-    place: rendered('place_dual', `place_dual_w${w}_${channels}`, { channels, shift: fieldShift(w), pairBytes: 16 * width }),
-    unsigned: true,
-    offset128: false,
+    convert: widenCodes(offset),
+    place: rendered('place_dual', `place_dual_w${w}_${channels}`, { channels, shift: fieldShift(w), alpha, beta, pairBytes: 16 * width }),
+    unsigned: false,
+    offset,
   };
 }

@@ -113,6 +113,6 @@ export function lutKernel(s: LutShape): FamilyKernel {
     convert: tables(),
     place: placePlanes(s.weightBits, s.channels, 4),
     unsigned: true,
-    offset128: false,
+    offset: 0,
   };
 }

@@ -36,7 +36,7 @@ function elementKernel(p: ConvParams): FamilyKernel {
       ? rendered('place', 'place_f32__scalar', { note: 'f32', at: at(2), store: '(f32.store (local.get $at) (f32.load (i32.add (local.get $codes) (i32.shl (local.get $j) (i32.const 2)))))' })
       : rendered('place', `place_i8_w${p.weightBits}__scalar`, { note: 'i8', at: at(0), store: `(i32.store8 (local.get $at) ${value(p.weightBits!)})` }),
     unsigned: false,
-    offset128: false,
+    offset: 0,
   };
 }
 
@@ -71,7 +71,7 @@ function bitserialKernel(p: ConvParams): FamilyKernel {
       store: range(w).map(put).join('\n    '),
     }),
     unsigned: true,
-    offset128: false,
+    offset: 0,
   };
 }
 
