@@ -3,17 +3,25 @@ import { type KernelName, makePlan } from '@bitloom/codegen';
 import { type Bits, isBits } from '@bitloom/numerics';
 import { Rng, type Tensor } from '@bitloom/tensor';
 import { WASM_VARIANTS, emitWasm, runWasm, variantsFor } from './index.js';
+import { enableRelaxed } from './relaxed.test.util.js';
 import { type ConvCase, convProgram, floatCase, integerCase, randomGeometry, withOutput } from './conv.test.fixtures.js';
 
 const BITS: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8].filter(isBits);
-const TARGETS = ['wasm', 'wasm-scalar'] as const;
+const TARGETS = ['wasm', 'wasm-relaxed', 'wasm-scalar'] as const;
 const PLAIN = { groups: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1 } as const;
 
-const variantNames = (...kernels: KernelName[]): string[] => WASM_VARIANTS.filter((v) => kernels.includes(v.kernel)).map((v) => v.name);
+const relaxed = await enableRelaxed();
+/** Kernels that this engine can run. */
+const VARIANTS = WASM_VARIANTS.filter((v) => v.isa !== 'relaxed' || relaxed);
+const TARGET = { scalar: 'wasm-scalar', simd128: 'wasm', relaxed: 'wasm-relaxed' } as const;
+const variantNames = (...kernels: KernelName[]): string[] => VARIANTS.filter((v) => kernels.includes(v.kernel)).map((v) => v.name);
 
-/** Compiles the cases with one variant into one module and compares every output with the reference, bit for bit. */
-async function check(cases: readonly ConvCase[], variant: string): Promise<void> {
-  const target = variant.endsWith('scalar') ? 'wasm-scalar' : 'wasm';
+/** Compiles the cases that one variant accepts into one module and compares every output with the reference, bit for bit. */
+async function check(all: readonly ConvCase[], variant: string): Promise<void> {
+  const { isa, accepts } = VARIANTS.find((v) => v.name === variant)!;
+  const target = TARGET[isa];
+  const cases = all.filter((c) => accepts(c.params));
+  expect(cases.length).toBeGreaterThan(0);
   const { program, inputs, expected } = convProgram(cases);
   const plan = makePlan(program, { target, variants: variantsFor(target), filter: (v) => v.name === variant });
   const got = await runWasm(await emitWasm(plan), plan, inputs);
@@ -30,8 +38,8 @@ function integerCases(seed: number, n: number, depthwise: boolean): ConvCase[] {
   return BITS.flatMap((w) => BITS.flatMap((a) => Array.from({ length: n }, () => integerCase(rng, randomGeometry(rng, depthwise), w, a))));
 }
 
-describe.each(variantNames('int8', 'bitserial'))('%s', (variant) => {
-  it('equals the reference for all 64 bit pairs', () => check(integerCases(1, 6, false), variant));
+describe.each(variantNames('int8', 'bitserial', 'lut', 'dual', 'dot8'))('%s', (variant) => {
+  it('equals the reference for all bit pairs', () => check(integerCases(1, 6, false), variant));
 
   it('equals the reference where accumulators are largest and byte counters fill up', async () => {
     const rng = new Rng(2);

@@ -3,7 +3,7 @@ import { fail } from '@bitloom/diagnostics';
 import type wabtInit from 'wabt';
 import { type Location, type Plan, alignUp } from '@bitloom/codegen';
 import { type Uses, printNest, supportFunctions } from './print-nest.js';
-import type { WasmVariant } from './variants.js';
+import { type WasmVariant, isasOf } from './variants.js';
 
 /** Where the regions of a plan lie in the module's memory, and its size in pages of 64 KiB. */
 export interface MemoryLayout {
@@ -59,7 +59,8 @@ function dataSegment(address: number, bytes: Uint8Array): string {
 
 /** The module's text. Deterministic. @throws E901 for variants of another backend or instruction set */
 export function emitWat(plan: Plan): { readonly wat: string; readonly layout: MemoryLayout } {
-  const simd = plan.target !== 'wasm-scalar';
+  const isas = isasOf(plan.target);
+  const simd = isas.includes('simd128');
   const functions = new Map<string, string>();
   const nests = new Map<string, string>();
   const uses: Uses = new Set();
@@ -69,7 +70,7 @@ export function emitWat(plan: Plan): { readonly wat: string; readonly layout: Me
     if (c.call.family !== 'conv') return null;
     const { params, origin } = c.call;
     const variant = c.variant as WasmVariant;
-    if (!variant.code || (!simd && variant.isa !== 'scalar')) {
+    if (!variant.code || !isas.includes(variant.isa)) {
       fail('E901', 'a kernel variant of another target', { node: origin, found: variant.name, expected: plan.target });
     }
     if (c.args[1].region !== 'weights') fail('E601', 'the weights of a convolution must be constant', { node: origin });
@@ -145,7 +146,7 @@ const loadWabt = (): ReturnType<typeof wabtInit> => (loaded ??= import('wabt').t
 export async function assemble(wat: string): Promise<Uint8Array> {
   const wabt = await loadWabt();
   try {
-    const module = wabt.parseWat('module.wat', wat, { simd: true, sat_float_to_int: true, sign_extension: true, mutable_globals: true });
+    const module = wabt.parseWat('module.wat', wat, { simd: true, relaxed_simd: true, sat_float_to_int: true, sign_extension: true, mutable_globals: true });
     try {
       module.validate();
       return module.toBinary({ write_debug_names: false }).buffer;
@@ -161,7 +162,7 @@ export async function assemble(wat: string): Promise<Uint8Array> {
 }
 
 /**
- * Compiles a plan for the target `wasm` (SIMD128) or `wasm-scalar` (no SIMD instruction at all).
+ * Compiles a plan for the target `wasm` (SIMD128), `wasm-relaxed` (relaxed SIMD too) or `wasm-scalar` (no SIMD instruction at all).
  * @throws E601 when memory exceeds 4 GiB, E603 when wabt rejects the code
  */
 export async function emitWasm(plan: Plan): Promise<EmittedWasm> {

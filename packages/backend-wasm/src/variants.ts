@@ -158,6 +158,11 @@ const DEPTHWISE: readonly WasmVariant[] = ISAS.flatMap((isa) => {
 /** All variants. The scalar ones accept everything of their kind, so that the choice never fails. */
 export const WASM_VARIANTS: readonly WasmVariant[] = [...DEPTHWISE, ...FAMILIES.map(familyVariant)];
 
-/** The variants that a target may use: `wasm` all, `wasm-scalar` those without SIMD. */
-export const variantsFor = (target: string): readonly WasmVariant[] =>
-  target === 'wasm-scalar' ? WASM_VARIANTS.filter((v) => v.isa === 'scalar') : WASM_VARIANTS;
+/** Instruction sets that a module may use: `wasm-scalar` none, `wasm-relaxed` all, any other target SIMD128. */
+export function isasOf(target: string): readonly Isa[] {
+  if (target === 'wasm-scalar') return ['scalar'];
+  return target === 'wasm-relaxed' ? ['relaxed', 'simd128', 'scalar'] : ['simd128', 'scalar'];
+}
+
+/** The variants that a target may use. */
+export const variantsFor = (target: string): readonly WasmVariant[] => WASM_VARIANTS.filter((v) => isasOf(target).includes(v.isa));

@@ -2,11 +2,12 @@
  * One-bit products by `and`, counted through carry-save adders (Harley and Seal; Muła, Kurz, Lemire, arXiv 1611.07612) in lanes of
  * channels: a count of bits, slow without an instruction of its own, is due only once in eight.
  */
-import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
+import { type Family, type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
 import { placePlanes } from './planes.js';
+import { tileCost } from './tile.js';
 
-export interface BitserialShape {
+interface BitserialShape {
   readonly weightBits: number;
   readonly activationBits: number;
 }
@@ -56,7 +57,7 @@ const convertPlanes = (bits: number): WasmFunction =>
     planes: range(bits).map((i) => ({ low: 16 * (bits - 1 - i), high: 16 * (2 * bits - 1 - i), more: i + 1 < bits })),
   });
 
-export function bitserialKernel(s: BitserialShape): FamilyKernel {
+function bitserialKernel(s: BitserialShape): FamilyKernel {
   const { weightBits: w, activationBits: a } = s;
   return {
     symbol: `bitserial_w${w}a${a}`,
@@ -74,3 +75,12 @@ export function bitserialKernel(s: BitserialShape): FamilyKernel {
     offset: 0,
   };
 }
+
+export const bitserialFamilies: readonly Family[] = [{
+  name: 'bitserial__simd128', kernel: 'bitserial', isa: 'simd128',
+  // Work is in proportion to pairs of planes.
+  accepts: (p) => p.kind === 'int' && p.weightBits! * p.activationBits! <= 4,
+  cost: (p) => tileCost(p, 16, 165 / (p.weightBits! * p.activationBits!), 0.08 * p.activationBits!),
+  packing: () => 'planes',
+  specialise: (p) => bitserialKernel({ weightBits: p.weightBits!, activationBits: p.activationBits! }),
+}];

@@ -6,20 +6,21 @@
  * Activations below 8 bits are the i7 operand and signed weights the i8 one; 8-bit activations are centred (x − 128) and the i8
  * operand, unsigned weight codes the i7 one.
  */
+import type { ConvParams } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
-import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
+import { type Family, type FamilyKernel, type WasmFunction, integerPacking, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
-import { loops, tileGrid } from './tile.js';
+import { loops, tileCost, tileGrid } from './tile.js';
 
 const isSwapped = (activationBits: number): boolean => activationBits === 8;
 
 /** Sums of two products of magnitude at most `largest` that fit i16. */
-export function dot8FlushSteps(w: number, a: number): number {
+function dot8FlushSteps(w: number, a: number): number {
   const largest = isSwapped(a) ? 128 * (2 ** w - 1) : Math.max(2 ** (w - 1), 1) * (2 ** a - 1);
   return Math.floor(32767 / (2 * largest));
 }
 
-export interface Dot8Shape {
+interface Dot8Shape {
   readonly weightBits: Bits;
   readonly activationBits: Bits;
   /** Adds up in i32 at once. */
@@ -67,7 +68,7 @@ function tile(s: Dot8Shape, pixels: number): WasmFunction {
   });
 }
 
-export function dot8Kernel(s: Dot8Shape): FamilyKernel {
+function dot8Kernel(s: Dot8Shape): FamilyKernel {
   const { weightBits: w, activationBits: a, width } = s;
   const channels = 4 * width;
   const swapped = isSwapped(a);
@@ -89,3 +90,15 @@ export function dot8Kernel(s: Dot8Shape): FamilyKernel {
     offset: swapped ? 128 : 0,
   };
 }
+
+/** Products a ns, the wide ones with AVX-VNNI. */
+const rate = (wide: boolean, p: ConvParams): number => (wide ? 109 : 77 / (1 + 1 / dot8FlushSteps(p.weightBits!, p.activationBits!)));
+
+export const dot8Families: readonly Family[] = [true, false].map((wide) => ({
+  name: wide ? 'dot8_add__relaxed' : 'dot8__relaxed', kernel: 'dot8', isa: 'relaxed',
+  accepts: (p) => p.kind === 'int' && (p.weightBits! < 8 || p.activationBits! < 8),
+  cost: (p) => tileCost(p, 8, rate(wide, p), 0.02),
+  packing: integerPacking,
+  // Two vectors of weights, six activations in turn, and the sums fill the 15 registers of x86-64.
+  specialise: (p) => dot8Kernel({ weightBits: p.weightBits!, activationBits: p.activationBits!, wide, width: 2, pixels: wide ? [6, 5, 4, 3, 2, 1] : [4, 3, 2, 1] }),
+}));

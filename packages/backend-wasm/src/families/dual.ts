@@ -3,10 +3,11 @@
  * 16 products an instruction where plain i16 have eight. The lower field is moved out before it can overflow into the upper one. Its
  * products spread least, and it holds most of them, with signed weights and centred activations, x − 2^(A−1).
  */
+import type { ConvParams } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
-import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
+import { type Family, type FamilyKernel, type WasmFunction, integerPacking, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
-import { loops, tileGrid } from './tile.js';
+import { channelsOfGroup, loops, tileCost, tileGrid } from './tile.js';
 
 /** Position s of the upper weight: |v0 + v1·2^s| ≤ 2^(W−1)·(2^(15−W) + 1) < 2^15 for W from 2 to 7, and 2^14 + 1 for W = 1. */
 const fieldShift = (weightBits: number): number => 15 - weightBits;
@@ -20,7 +21,7 @@ function products(w: number, a: number): readonly [number, number] {
 }
 
 /** Sums of two products that the lower field can take, started so that it stays between 0 and 2^s − 1. */
-export function dualFlushPairs(w: number, a: number): number {
+function dualFlushPairs(w: number, a: number): number {
   const [least, largest] = products(w, a);
   return Math.floor((2 ** fieldShift(w) - 1) / (2 * (largest - least)));
 }
@@ -31,7 +32,7 @@ function groupUnits(w: number, a: number): number {
   return Math.floor((2 ** (31 - fieldShift(w)) - 2) / (4 * Math.max(-least, largest)));
 }
 
-export interface DualShape {
+interface DualShape {
   readonly weightBits: Bits;
   readonly activationBits: Bits;
   /** Vectors of eight channels in a tile. */
@@ -71,7 +72,7 @@ function tile(s: DualShape, pixels: number): WasmFunction {
 /** u8 to i16, centred. */
 const widenCodes = (offset: number): WasmFunction => rendered('widen_codes', `widen_codes_${offset}`, { offset });
 
-export function dualKernel(s: DualShape): FamilyKernel {
+function dualKernel(s: DualShape): FamilyKernel {
   const { weightBits: w, activationBits: a, width } = s;
   const channels = 8 * width;
   const offset = 2 ** (a - 1);
@@ -92,3 +93,14 @@ export function dualKernel(s: DualShape): FamilyKernel {
     offset,
   };
 }
+
+const widthOf = (p: ConvParams): 1 | 2 => ((channelsOfGroup(p) - 1) % 16 < 8 && channelsOfGroup(p) < 32 ? 1 : 2);
+
+export const dualFamilies: readonly Family[] = [{
+  name: 'dual__simd128', kernel: 'dual', isa: 'simd128',
+  accepts: (p) => p.kind === 'int' && p.weightBits! < 8 && dualFlushPairs(p.weightBits!, p.activationBits!) >= 2,
+  // Four instructions for a flush beside two for each pair.
+  cost: (p) => tileCost(p, 8 * widthOf(p), 80 / (1 + 2 / dualFlushPairs(p.weightBits!, p.activationBits!)), 0.05),
+  packing: integerPacking,
+  specialise: (p) => dualKernel({ weightBits: p.weightBits!, activationBits: p.activationBits!, width: widthOf(p), pixels: [4, 3, 2, 1] }),
+}];

@@ -3,10 +3,11 @@
  * 64 one-bit products; weight planes are joined by shifts. Any activation below 7 bits will do, but sums move from u8 to u16 every
  * few steps as these grow.
  */
-import { type FamilyKernel, type WasmFunction, tileParams } from '../family.js';
+import type { ConvParams } from '@bitloom/kernel-spec';
+import { type Family, type FamilyKernel, type WasmFunction, integerPacking, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
 import { placePlanes } from './planes.js';
-import { loops } from './tile.js';
+import { channelsOfGroup, loops, tileCost } from './tile.js';
 
 const shuffle = (lanes: readonly number[]): string => lanes.join(' ');
 const interleave = (width: number, high: boolean, other: number): string =>
@@ -32,7 +33,7 @@ const tables = (): WasmFunction =>
 /** Largest sum of u8 and u16 lanes. */
 const [U8, U16] = [255, 65535];
 
-export interface LutShape {
+interface LutShape {
   readonly relaxed: boolean;
   readonly weightBits: number;
   readonly activationBits: number;
@@ -99,9 +100,9 @@ function tile(s: LutShape, pixels: number): WasmFunction {
   });
 }
 
-export function lutKernel(s: LutShape): FamilyKernel {
+function lutKernel(s: LutShape): FamilyKernel {
   return {
-    symbol: `lut_w${s.weightBits}a${s.activationBits}_${s.channels}`,
+    symbol: `lut${s.relaxed ? '_relaxed' : ''}_w${s.weightBits}a${s.activationBits}_${s.channels}`,
     channels: s.channels,
     pixels: s.pixels,
     tiles: s.pixels.map((p) => tile(s, p)),
@@ -116,3 +117,23 @@ export function lutKernel(s: LutShape): FamilyKernel {
     offset: 0,
   };
 }
+
+/** 32 channels share tables, unless half of them would be idle. */
+const channelsOf = (p: ConvParams): 16 | 32 => ((channelsOfGroup(p) - 1) % 32 < 16 ? 16 : 32);
+
+/** One-bit products a ns by activation bits: fewer where sums move to u16 often. */
+const RATE: Readonly<Record<'simd128' | 'relaxed', readonly number[]>> = { simd128: [187, 181, 167, 162, 136], relaxed: [300, 290, 267, 240, 183] };
+
+export const lutFamilies: readonly Family[] = (['relaxed', 'simd128'] as const).map((isa) => ({
+  name: `lut__${isa}`, kernel: 'lut', isa,
+  // More planes or larger activations take longer than multiplication.
+  accepts: (p) => p.kind === 'int' && p.weightBits! <= 4 && p.activationBits! <= 5,
+  cost: (p) => tileCost(p, channelsOf(p), RATE[isa][p.activationBits! - 1] / p.weightBits!, 0.15),
+  packing: integerPacking,
+  specialise: (p) => lutKernel({
+    relaxed: isa === 'relaxed', weightBits: p.weightBits!, activationBits: p.activationBits!, channels: channelsOf(p),
+    // Where sums move often, they all fit registers with one vector of weights.
+    width: p.activationBits! <= 2 ? 2 : 1,
+    pixels: [4, 3, 2, 1],
+  }),
+}));

@@ -1,4 +1,6 @@
-/** What tile templates have in common. */
+/** What tile templates and rows of the table of families have in common. */
+import { alignUp } from '@bitloom/codegen';
+import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { range } from '../render.js';
 
 export interface Cell {
@@ -32,4 +34,12 @@ export function loops<V extends object>(flushUnits: number, body: (units: number
   const loop = (counted: boolean, units: number) => ({ ...body(units), counted, atLeast: units, flushUnits });
   if (flushUnits > UNROLLED) return [loop(true, 1)];
   return flushUnits > 1 ? [loop(false, flushUnits), loop(false, 1)] : [loop(false, 1)];
+}
+
+export const channelsOfGroup = (p: ConvParams): number => p.outC / p.groups;
+
+/** Estimated ns of a call: tiles of so many channels at `rate` products a ns, `convert` ns a converted activation, requantisation. */
+export function tileCost(p: ConvParams, channels: number, rate: number, convert: number): number {
+  const pixels = p.batch * p.outH * p.outW;
+  return (pixels * p.groups * alignUp(channelsOfGroup(p), channels) * convK(p)) / rate + convert * p.batch * p.inH * p.inW * p.inC + 0.3 * pixels * p.outC;
 }
