@@ -1,4 +1,4 @@
-/** Times every call of several plans of one program, in turns: what disturbs the machine disturbs all of them alike. */
+/** Times every call of several plans, in turns: what disturbs the machine disturbs all of them alike. */
 import { spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
@@ -21,8 +21,8 @@ export type Times = readonly (readonly number[])[];
 /** Called between rounds; may throw to give up. */
 export type Between = () => void;
 
-/** Interruptions only ever add time, so the median is too high on a busy machine; the minimum is too lucky. */
-const lowerQuartile = (samples: readonly number[]): number => [...samples].sort((a, b) => a - b)[Math.floor(samples.length / 4)];
+/** Interruptions only ever add time, so the median is too high on a busy machine; the minimum is too lucky: the lower decile. */
+const typical = (samples: readonly number[]): number => [...samples].sort((a, b) => a - b)[Math.floor(samples.length / 10)];
 
 /** A clock that cannot tell less than this. */
 const LEAST_NS = 1;
@@ -101,7 +101,7 @@ export async function timeWasm(plans: readonly Plan[], rounds: Rounds, between: 
       await setImmediate(); // a turn of the event loop, for signals
       between();
     }
-    return lanes.map((l) => l.samples.map(lowerQuartile));
+    return lanes.map((l) => l.samples.map(typical));
   } finally {
     setFlagsFromString('--liftoff');
   }
@@ -130,7 +130,7 @@ const laneName = (i: number): string => `lane${i}`;
 /** Prints, for each round, lane and call, its ns as a double. */
 function cMain(plans: readonly Plan[], { seconds, least, most }: Rounds): string {
   const lanes = plans.map((_, i) => laneName(i));
-  const calls = plans[0].calls.length;
+  const calls = plans.map((p) => p.calls.length);
   return `#define _POSIX_C_SOURCE 199309L
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,8 +154,9 @@ int main(void)
   typedef void (*step)(int, void *);
   const step steps[] = { ${lanes.map((l) => `${l}_step`).join(', ')} };
   void *const arenas[] = { ${lanes.map((l) => `arena(${l.toUpperCase()}_ARENA_BYTES)`).join(', ')} };
-  static double times[${calls}];
-  double clock = 1e9, started;
+  const int calls[] = { ${calls.join(', ')} };
+  static double times[${Math.max(1, ...calls)}];
+${lanes.map((l, i) => `  if (${l}_use_isa("${plans[i].target}")) return 3;\n`).join('')}  double clock = 1e9, started;
   for (int i = 0; i < 1000; i++) {
     const double t = now(), d = now() - t;
     if (d < clock) clock = d;
@@ -164,13 +165,13 @@ int main(void)
   for (int n = -${WARM_UP}; n < ${most} && (n < ${least} || now() - started < ${seconds} * 1e9); n++) {
     for (int l = 0; l < ${lanes.length}; l++) {
       double t = now();
-      for (int i = 0; i < ${calls}; i++) {
+      for (int i = 0; i < calls[l]; i++) {
         steps[l](i, arenas[l]);
         const double u = now();
         times[i] = u - t - clock > ${LEAST_NS} ? u - t - clock : ${LEAST_NS};
         t = u;
       }
-      if (n >= 0 && fwrite(times, sizeof *times, ${calls}, stdout) != ${calls}) return 1;
+      if (n >= 0 && fwrite(times, sizeof *times, (size_t)calls[l], stdout) != (size_t)calls[l]) return 1;
     }
   }
   return fflush(stdout) != 0;
@@ -183,17 +184,21 @@ export async function timeC(plans: readonly Plan[], rounds: Rounds, between: Bet
   const files = new Map([['main.c', cMain(plans, rounds)]]);
   plans.forEach((plan, i) => {
     const name = laneName(i);
-    const emitted = emitC([plan], { name });
+    const emitted = emitC(plan.target === 'portable' ? [plan] : [...planC(plan.program, { isas: ['portable'] }), plan], { name });
     for (const file of [`${name}.c`, `${name}.h`]) files.set(file, emitted.get(file)!);
   });
   const binary = (await compileC(files, { flags: C_FLAGS })) ?? fail('E603', 'C code cannot be timed here', NO_COMPILER);
   try {
     const bytes = await output(binary.path, [], between);
-    const calls = plans[0].calls.length;
     const all = new Float64Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
-    const count = all.length / (plans.length * calls);
-    if (calls > 0 && (!Number.isInteger(count) || count === 0)) fail('E901', 'the timing program wrote something else', { found: `${bytes.length} bytes` });
-    return plans.map((_, l) => Array.from({ length: calls }, (__, i) => lowerQuartile(Array.from({ length: count }, (___, n) => all[(n * plans.length + l) * calls + i]))));
+    const calls = plans.reduce((n, p) => n + p.calls.length, 0);
+    const count = calls > 0 ? all.length / calls : 0;
+    if (!Number.isInteger(count)) fail('E901', 'the timing program wrote something else', { found: `${bytes.length} bytes` });
+    let at = 0;
+    return plans.map((p) => p.calls.map(() => {
+      const i = at++;
+      return typical(Array.from({ length: count }, (_, n) => all[n * calls + i]));
+    }));
   } finally {
     await binary.dispose();
   }

@@ -39,7 +39,11 @@ export interface TuneReport {
 /** Stands for {@link timeWasm} or {@link timeC}. */
 export type Timer = (plans: readonly Plan[], rounds: Rounds, between: Between) => Promise<Times>;
 
+/** Of each bit pair. */
 const ROUNDS: Rounds = { seconds: 0.5, least: 5, most: 60 };
+/** Bit pairs that are timed in turns, so that they can be compared, as far as memory allows. */
+const PAIRS_AT_ONCE = 16;
+const BYTES_AT_ONCE = 2 ** 28;
 
 /**
  * Times what the table in `output` does not know yet, and writes it after each bit pair: whatever ends the process, the next run goes on.
@@ -63,33 +67,44 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
   const work = flavours.flatMap((flavour) => uniforms(o, graph === null).map((bits) => ({ flavour, bits })));
 
   let [timed, known, left] = [0, 0, 0];
-  const fresh = new Set<string>();
+  const seen = new Set<string>();
   const features = new Map<string, readonly number[]>();
+  let batch: { readonly needed: readonly Wanted[]; readonly missing: readonly Wanted[]; readonly plans: readonly Plan[] }[] = [];
+  const flush = async (done: number): Promise<void> => {
+    if (batch.length === 0) return;
+    const plans = batch.flatMap((b) => b.plans);
+    const times = await time(plans, { ...ROUNDS, seconds: ROUNDS.seconds * batch.length }, () => progress('tune', done, work.length));
+    const found = measured(plans, times);
+    for (const { needed, missing } of batch) {
+      // All kernels of a call that lacks one: they are compared with each other.
+      const calls = new Set(missing.map((t) => t.key));
+      for (const t of needed) {
+        if (calls.has(t.key)) t.set(table, found.get(t.id)!);
+      }
+    }
+    batch = [];
+    if (o.output !== null) await writeFileAtomic(o.output, costTableText(table));
+  };
   for (const [done, { flavour, bits }] of work.entries()) {
-    const between = (): void => progress('tune', done, work.length);
-    between();
+    progress('tune', done, work.length);
     const program = programOf(bits);
     for (const n of nestsOf(program)) features.set(nestKey(n), nestFeatures(n));
     const needed = timesOf(program, flavour);
-    const missing = needed.filter((t) => (o.again ? !fresh.has(t.id) : t.of(table)?.has(t.key) !== true));
-    known += needed.length - missing.length;
+    const unseen = needed.filter((t) => !seen.has(t.id));
+    unseen.forEach((t) => seen.add(t.id));
+    const missing = unseen.filter((t) => o.again || t.of(table)?.has(t.key) !== true);
+    known += unseen.length - missing.length;
     if (missing.length === 0) continue;
     if (o.maxSeconds !== null && performance.now() - started > o.maxSeconds * 1000) {
       left += missing.length;
       continue;
     }
     const plans = lanes(program, flavour);
-    const found = measured(plans, await time(plans, ROUNDS, between));
-    // All kernels of a call that lacks one: they are compared with each other.
-    const calls = new Set(missing.map((t) => t.key));
-    for (const t of needed) {
-      if (!calls.has(t.key)) continue;
-      t.set(table, found.get(t.id)!);
-      fresh.add(t.id);
-    }
+    if (batch.length === PAIRS_AT_ONCE || bytesOf(batch.flatMap((b) => b.plans)) + bytesOf(plans) > BYTES_AT_ONCE) await flush(done);
+    batch.push({ needed, missing, plans });
     timed += missing.length;
-    if (o.output !== null) await writeFileAtomic(o.output, costTableText(table));
   }
+  await flush(work.length);
   fitTable(table, backend, features);
   if (o.output !== null) await writeFileAtomic(o.output, costTableText(table));
   const costs = costsOf(backend, table);
@@ -166,6 +181,8 @@ function timesOf(program: Program, { backend, variants }: Flavour): Wanted[] {
   }
   return [...found.values()];
 }
+
+const bytesOf = (plans: readonly Plan[]): number => plans.reduce((s, p) => s + p.weights.length + p.preparedBytes + p.arenaBytes, 0);
 
 /** As many plans as the call with the most kernels needs, so that each kernel of each call is in one of them. */
 function lanes(program: Program, f: Flavour): Plan[] {
