@@ -59,6 +59,8 @@ export interface LabOptions {
   readonly node: string;
   /** Its further arguments. */
   readonly nodeFlags: readonly string[];
+  /** What is counted: time that passes, or time that the contender computes. */
+  readonly clock: 'wall' | 'cpu';
 }
 
 /** Node has relaxed SIMD from version 21 on; 20 wants a flag. */
@@ -84,7 +86,7 @@ export class Lab {
 
   private worker(key: string, command: string, args: readonly string[]): Worker {
     let w = this.workers.get(key);
-    if (!w) this.workers.set(key, (w = new Worker(command, args)));
+    if (!w) this.workers.set(key, (w = new Worker(command, args, { BITLOOM_BENCH_CLOCK: this.options.clock })));
     return w;
   }
 

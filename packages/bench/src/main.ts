@@ -1,7 +1,8 @@
 /** `npm run bench`: measures suites, prints tables, writes JSON. */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findCompiler } from '@bitloom/backend-c';
 import { fail, formatDiagnostic, toDiagnostic } from '@bitloom/diagnostics';
@@ -9,7 +10,7 @@ import { toBits } from '@bitloom/numerics';
 import { DEFAULT_ENGINES, ENGINES, isPeer } from './engines.js';
 import { Lab, findPeer } from './lab.js';
 import type { Precision } from './network.js';
-import { type BenchReport, type Result, aligned, caseTable } from './report.js';
+import { type BenchReport, type By, type Result, aligned, benchmarksMarkdown, caseTable, grouped } from './report.js';
 import { SUITES, root } from './suites.js';
 
 const HELP = `npm run bench -- [suite …] [options]
@@ -23,7 +24,11 @@ Suites: ${Object.keys(SUITES).join(', ')} (default: all)
   --round-ms n       least time that a contender runs in a round (default 20)
   --node path        another Node for the WebAssembly contenders
   --node-flags a,b   its flags (default: --no-liftoff for layers, none for models)
-  --json file        results as JSON`;
+  --clock wall|cpu   time that passes (default), or time that the contender computes: for machines with other work to do
+  --by median|min    what ratios are of (default median)
+  --json file        results as JSON
+  --docs             writes docs/benchmarks.json and docs/benchmarks.md
+  --from file        prints (and, with --docs, writes) results measured before`;
 
 const list = (text: string | undefined): string[] => text?.split(',').filter(Boolean) ?? [];
 
@@ -38,6 +43,19 @@ function count(flag: string, text: string): number {
   return Number.isInteger(n) && n > 0 ? n : fail('E101', `bad value of ${flag}`, { found: text, expected: 'a positive integer' });
 }
 
+function choice<T extends string>(flag: string, text: string, of: readonly T[]): T {
+  return of.find((t) => t === text) ?? fail('E101', `bad value of ${flag}`, { found: text, expected: of.join(', ') });
+}
+
+const show = (suite: string, results: readonly Result[], by: By): void => console.log(`${suite}: ${results[0].case}\n${aligned(caseTable(results, by))}\n`);
+
+const asJson = (r: BenchReport): string => `${JSON.stringify(r, null, 1)}\n`;
+
+function writeDocs(r: BenchReport): void {
+  writeFileSync(join(root, 'docs/benchmarks.json'), asJson(r));
+  writeFileSync(join(root, 'docs/benchmarks.md'), benchmarksMarkdown(r));
+}
+
 /** First line that a program prints about itself. */
 const versionOf = (command: string): string => execFileSync(command, ['--version'], { encoding: 'utf8' }).split('\n')[0].trim();
 
@@ -46,10 +64,19 @@ async function bench(argv: readonly string[]): Promise<void> {
     args: [...argv], allowPositionals: true,
     options: {
       only: { type: 'string' }, engines: { type: 'string' }, bits: { type: 'string' }, rounds: { type: 'string', default: '9' }, 'round-ms': { type: 'string', default: '20' },
-      node: { type: 'string', default: process.execPath }, 'node-flags': { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean' },
+      node: { type: 'string', default: process.execPath }, 'node-flags': { type: 'string' }, clock: { type: 'string', default: 'wall' }, by: { type: 'string', default: 'median' },
+      json: { type: 'string' }, docs: { type: 'boolean', default: false }, from: { type: 'string' }, help: { type: 'boolean' },
     },
   });
   if (v.help) return console.log(HELP);
+  const clock = choice('--clock', v.clock, ['wall', 'cpu'] as const);
+  const by = choice('--by', v.by, ['median', 'min'] as const);
+  if (v.from !== undefined) {
+    const known = JSON.parse(readFileSync(v.from, 'utf8')) as BenchReport;
+    for (const [suite, cases] of grouped(known.results)) for (const results of cases.values()) show(suite, results, by);
+    if (v.docs) writeDocs({ ...known, options: { ...known.options, by } });
+    return;
+  }
   for (const s of positionals) if (!(s in SUITES)) fail('E101', 'unknown suite', { found: s, expected: Object.keys(SUITES).join(', ') });
   const engines = v.engines === undefined ? DEFAULT_ENGINES : list(v.engines);
   for (const e of engines) if (!ENGINES.includes(e)) fail('E101', 'unknown engine', { found: e, expected: ENGINES.join(', ') });
@@ -69,13 +96,13 @@ async function bench(argv: readonly string[]): Promise<void> {
     result: (r: readonly Result[]): void => {
       results.push(...r);
       if (process.stderr.isTTY) log('');
-      if (r.length > 0) console.log(`${r[0].suite}: ${r[0].case}\n${aligned(caseTable(r))}\n`);
+      if (r.length > 0) show(r[0].suite, r, by);
     },
   };
   for (const name of positionals.length > 0 ? positionals : Object.keys(SUITES)) {
     // Functions of a single layer are called too seldom for an engine to tier them all up.
     const nodeFlags = v['node-flags'] === undefined ? (name === 'layers' ? ['--no-liftoff'] : []) : list(v['node-flags']);
-    const lab = new Lab({ node: v.node, nodeFlags });
+    const lab = new Lab({ node: v.node, nodeFlags, clock });
     const end = (): void => process.exit(130);
     process.once('SIGINT', end);
     try {
@@ -94,9 +121,10 @@ async function bench(argv: readonly string[]): Promise<void> {
       node: versionOf(v.node), ...(cc ? { cc: versionOf(cc) } : {}),
       ...Object.fromEntries(engines.filter(isPeer).map((p) => [p, findPeer(p, [root]).version])),
     },
-    options: { rounds: common.rounds, roundMs: common.roundMs }, results, skipped,
+    options: { rounds: common.rounds, roundMs: common.roundMs, clock, by }, results, skipped,
   };
-  if (v.json !== undefined) writeFileSync(v.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (v.json !== undefined) writeFileSync(v.json, asJson(report));
+  if (v.docs) writeDocs(report);
 }
 
 bench(process.argv.slice(2)).catch((error: unknown) => {

@@ -19,8 +19,8 @@ export class Worker {
   private stderr = '';
   private ended: string | null = null;
 
-  constructor(private readonly command: string, args: readonly string[]) {
-    this.child = spawn(command, args);
+  constructor(private readonly command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+    this.child = spawn(command, args, { env: { ...process.env, ...env } });
     this.child.stderr.on('data', (b: Buffer) => (this.stderr = (this.stderr + b.toString()).slice(-2000)));
     this.child.stdin.on('error', () => {}); // the exit tells more
     createInterface({ input: this.child.stdout }).on('line', (line) => {
