@@ -54,7 +54,7 @@ function tile(s: Dot8Shape, pixels: number): WasmFunction {
     tileParams,
     channels: 4 * width,
     flushUnits,
-    loops: loops(flushUnits, (units) => ({
+    loops: loops(flushUnits, 1, (units) => ({
       xStep: 4 * quads * units,
       wStep: 16 * width * quads * units,
       quads: range(quads * units).map((i) => ({

@@ -54,7 +54,7 @@ function tile(s: DualShape, pixels: number): WasmFunction {
     bias: -2 * 2 * flushUnits * products(w, a)[0],
     flushPairs: 2 * flushUnits,
     groupUnits: groupUnits(w, a),
-    loops: loops(flushUnits, (units) => ({
+    loops: loops(flushUnits, 1, (units) => ({
       xStep: 8 * units,
       wStep: 32 * width * units,
       pairs: range(2 * units).map((i) => ({

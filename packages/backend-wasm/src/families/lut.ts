@@ -43,18 +43,17 @@ interface LutShape {
   readonly pixels: readonly number[];
 }
 
-/** Steps of two tables between moves to u16, each of which adds at most 2·4·amax. */
-const flushUnits = (activationBits: number): number => Math.floor(U8 / (8 * (2 ** activationBits - 1)));
-/** Steps of eight elements until joined u16 sums, Σ u·x, may overflow. */
-const groupUnits = (w: number, a: number): number => Math.floor(U16 / (8 * (2 ** a - 1) * (2 ** w - 1)));
+/** Tables between moves to u16, each of which adds at most 4·amax. */
+const flushTables = (activationBits: number): number => Math.floor(U8 / (4 * (2 ** activationBits - 1)));
+/** Tables until joined u16 sums, Σ u·x, may overflow. */
+const groupTables = (w: number, a: number): number => Math.floor(U16 / (4 * (2 ** a - 1) * (2 ** w - 1)));
 
 function tile(s: LutShape, pixels: number): WasmFunction {
   const halves = s.channels / 16;
   // Vectors in the order of memory: [half][plane].
-  const vectors = range(halves * s.weightBits).map((i) => ({ half: Math.floor(i / s.weightBits), plane: i % s.weightBits, offset: 32 * i }));
-  const unitBytes = 32 * vectors.length;
+  const vectors = range(halves * s.weightBits).map((i) => ({ half: Math.floor(i / s.weightBits), plane: i % s.weightBits, offset: 16 * i }));
+  const stepBytes = 16 * vectors.length;
   const swizzle = s.relaxed ? 'i8x16.relaxed_swizzle' : 'i8x16.swizzle';
-  const flush = flushUnits(s.activationBits);
   const passes = range(Math.ceil(vectors.length / s.width)).map((p) => {
     const of = vectors.slice(p * s.width, (p + 1) * s.width).map((v, slot) => ({ ...v, slot }));
     const columns = range(pixels).map((pixel) => ({
@@ -64,12 +63,12 @@ function tile(s: LutShape, pixels: number): WasmFunction {
     return {
       columns,
       cells: columns.flatMap((c) => c.cells),
-      loops: loops(flush, (units) => ({
-        xStep: 32 * units,
-        wStep: unitBytes * units,
-        tables: range(2 * units).map((t) => ({
+      loops: loops(flushTables(s.activationBits), 2, (steps) => ({
+        xStep: 16 * steps,
+        wStep: stepBytes * steps,
+        tables: range(steps).map((t) => ({
           xOffset: 16 * t,
-          vectors: of.map((v) => ({ slot: v.slot, offset: (t >> 1) * unitBytes + v.offset + 16 * (t & 1) })),
+          vectors: of.map((v) => ({ slot: v.slot, offset: t * stepBytes + v.offset })),
           columns,
         })),
       })),
@@ -81,8 +80,8 @@ function tile(s: LutShape, pixels: number): WasmFunction {
     pixelCount: pixels,
     channels: s.channels,
     weightBits: s.weightBits,
-    flushUnits: flush,
-    groupUnits: groupUnits(s.weightBits, s.activationBits),
+    flushTables: flushTables(s.activationBits),
+    groupTables: groupTables(s.weightBits, s.activationBits),
     pixels: range(pixels),
     morePixels: range(pixels).slice(1),
     wordSlots: slots,
@@ -106,11 +105,11 @@ function lutKernel(s: LutShape): FamilyKernel {
     channels: s.channels,
     pixels: s.pixels,
     tiles: s.pixels.map((p) => tile(s, p)),
-    step: 8,
+    step: 4,
     grain: 4,
     grainBytes: 16,
-    maxSteps: groupUnits(s.weightBits, s.activationBits),
-    blockBytes: (steps) => steps * 2 * s.weightBits * s.channels,
+    maxSteps: groupTables(s.weightBits, s.activationBits),
+    blockBytes: (steps) => steps * s.weightBits * s.channels,
     convert: tables(),
     place: placePlanes(s.weightBits, s.channels, 4),
     unsigned: true,
@@ -122,12 +121,12 @@ function lutKernel(s: LutShape): FamilyKernel {
 const channelsOf = (p: ConvParams): 16 | 32 => ((channelsOfGroup(p) - 1) % 32 < 16 ? 16 : 32);
 
 /** One-bit products a ns by activation bits: fewer where sums move to u16 often. */
-const RATE: Readonly<Record<'simd128' | 'relaxed', readonly number[]>> = { simd128: [187, 181, 167, 162, 136], relaxed: [300, 290, 267, 240, 183] };
+const RATE: Readonly<Record<'simd128' | 'relaxed', readonly number[]>> = { simd128: [187, 181, 167, 162, 136, 90], relaxed: [300, 290, 267, 240, 183, 110] };
 
 export const lutFamilies: readonly Family[] = (['relaxed', 'simd128'] as const).map((isa) => ({
   name: `lut__${isa}`, kernel: 'lut', isa,
   // More planes or larger activations take longer than multiplication.
-  accepts: (p) => p.kind === 'int' && p.weightBits! <= 4 && p.activationBits! <= 5,
+  accepts: (p) => p.kind === 'int' && p.weightBits! <= 4 && p.activationBits! <= 6,
   cost: (p) => tileCost(p, channelsOf(p), RATE[isa][p.activationBits! - 1] / p.weightBits!, 0.15),
   packing: integerPacking,
   specialise: (p) => lutKernel({

@@ -23,17 +23,19 @@ export function tileGrid(width: number, pixels: number) {
   };
 }
 
-/** So many steps between flushes are still written out. */
-const UNROLLED = 4;
+export type Loop<V> = V & { readonly counted: boolean; readonly atLeast: number; readonly groupShift: number; readonly flushGroups: number };
 
 /**
- * Loops over the steps of a segment that flush narrow accumulators every `flushUnits` steps at the latest: an inner loop where that
+ * Loops over the steps of a segment that flush narrow accumulators every `flushSteps` steps at the latest: an inner loop where that
  * is many, else steps written out, and a loop of single steps for the rest. `body` gives the view of so many steps written out.
+ * @param group steps of one turn of the inner loop
  */
-export function loops<V extends object>(flushUnits: number, body: (units: number) => V): (V & { counted: boolean; atLeast: number; flushUnits: number })[] {
-  const loop = (counted: boolean, units: number) => ({ ...body(units), counted, atLeast: units, flushUnits });
-  if (flushUnits > UNROLLED) return [loop(true, 1)];
-  return flushUnits > 1 ? [loop(false, flushUnits), loop(false, 1)] : [loop(false, 1)];
+export function loops<V extends object>(flushSteps: number, group: 1 | 2, body: (steps: number) => V): Loop<V>[] {
+  const loop = (counted: boolean, steps: number): Loop<V> =>
+    ({ ...body(steps), counted, atLeast: steps, groupShift: group - 1, flushGroups: Math.floor(flushSteps / group) });
+  if (flushSteps > 16) return group === 1 ? [loop(true, 1)] : [loop(true, group), loop(false, 1)];
+  const unrolled = [8, 4, 2].filter((n) => n <= flushSteps);
+  return [...unrolled.slice(0, unrolled[0] === 8 ? 2 : 1), 1].map((n) => loop(false, n));
 }
 
 export const channelsOfGroup = (p: ConvParams): number => p.outC / p.groups;
