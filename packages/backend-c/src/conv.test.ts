@@ -99,10 +99,13 @@ describe('C variants', () => {
     padT: 1, padL: 1, dilH: 1, dilW: 1, groups: 1, kind: 'int', weightBits: 1, activationBits: 1, output: 'codes', lo: 0, hi: 1,
   };
   const cheapest = (p: ConvParams): string => cVariantsFor('portable').filter((v) => v.accepts(p)).reduce((a, b) => (b.cost(p) < a.cost(p) ? b : a)).name;
-  it('choose bit planes for few bits, bytes for many, and depthwise for depthwise', () => {
+  const fully: ConvParams = { ...layer, inH: 1, inW: 1, outH: 1, outW: 1, inC: 512, kH: 1, kW: 1, padT: 0, padL: 0 };
+  it('choose tables for few bits, bit planes for single rows, products for eight bits, and depthwise for depthwise', () => {
     expect(convMacs(layer)).toBe(28 * 28 * 128 * 1152);
-    expect(cheapest(layer)).toBe('bitserial');
-    expect(cheapest({ ...layer, weightBits: 8, activationBits: 8, hi: 255 })).toBe('int8');
+    for (const w of [1, 2, 4] as const) for (const a of [1, 2, 4, 8] as const) expect(cheapest({ ...layer, weightBits: w, activationBits: a })).toBe('lut16');
+    expect(cheapest(fully)).toBe('swar');
+    expect(cheapest({ ...layer, weightBits: 8, activationBits: 8, hi: 255 })).toBe('mul64');
+    expect(cheapest({ ...fully, weightBits: 8, activationBits: 8, hi: 255 })).toBe('int8');
     expect(cheapest({ ...layer, weightBits: 4, activationBits: 8, groups: 128 })).toBe('depthwise');
     expect(cheapest({ ...layer, kind: 'f32', weightBits: null, activationBits: null, output: 'f32' })).toBe('f32_panel4');
   });

@@ -1,13 +1,13 @@
 /** The convolution kernels of the C backend: when each applies, what it costs, and how its template is filled. */
 import { type Plan, type VariantCost, type VariantFilter, makePlan } from '@bitloom/codegen';
 import { type ConvParams, type Program, convK } from '@bitloom/kernel-spec';
-import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
+import type { Bits } from '@bitloom/numerics';
 import { type CIsa, ISAS } from './isa.js';
 import { AVX512_VARIANTS } from './families/avx512.js';
 import { lut16 } from './families/lut16.js';
 import { mul64 } from './families/mul64.js';
 import { swar } from './families/swar.js';
-import { type CVariant, type IntBits, intBits, isDepthwise, packingOf, positionsOf, resultOf, suffix, template, up64, upto } from './variant.js';
+import { type CVariant, intBits, isDepthwise, packingOf, positionsOf, resultOf, suffix, template, up64, upto } from './variant.js';
 
 export type { CVariant } from './variant.js';
 
@@ -54,61 +54,6 @@ export function commonCode(uses: readonly { readonly variant: CVariant; readonly
   return needs.has('dot') ? common + renderDot({ tiles: [tileView(1), tileView(INT8_TILE)] }) : common;
 }
 
-// ---- bit-serial
-
-interface BitserialView extends IntBits {
-  symbol: string;
-  type: string;
-  epilogue: string;
-  alpha: number;
-  beta: number;
-  tile: number;
-  scratchPlanes: number;
-  pixels: number[];
-  weightBits: number[];
-  steps: { x: string; plane: number; products: { total: string; w: string; x: string; shift: number }[] }[];
-}
-const renderBitserial = template<BitserialView>('bitserial.c.hbs');
-
-/** Output positions side by side: as many as leave their sums (one per power of two) in registers. */
-const bitserialTile = ({ w, a }: IntBits): number => (w + a <= 5 ? 4 : w + a <= 9 ? 2 : 1);
-const planeBytes = (k: number): number => up64(Math.ceil(k / 8));
-
-function bitserialView(symbol: string, p: ConvParams): BitserialView {
-  const bits = intBits(p);
-  const tile = bitserialTile(bits);
-  return {
-    symbol, ...bits, ...resultOf(p), tile,
-    alpha: weightAlpha(bits.w),
-    beta: weightBeta(bits.w),
-    scratchPlanes: 8 + tile * bits.a,
-    pixels: upto(tile),
-    weightBits: upto(bits.w),
-    steps: upto(tile).flatMap((t) => upto(bits.a).map((j) => ({
-      x: `x${t}_${j}`,
-      plane: t * bits.a + j,
-      products: upto(bits.w).map((i) => ({ total: `p${t}`, w: `w${i}`, x: `x${t}_${j}`, shift: i + j })),
-    }))),
-  };
-}
-
-const bitserialSymbol = (p: ConvParams): string => `bitserial_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
-const bitserial: CVariant = {
-  name: 'bitserial', kernel: 'bitserial', isa: 'portable', signature: 'int', needs: ['gather', 'popcount'],
-  accepts: (p) => p.kind === 'int' && p.weightBits !== 8,
-  packing: packingOf,
-  prepared: () => 0,
-  scratch: (p) => planeBytes(convK(p)) * (8 + bitserialTile(intBits(p)) * intBits(p).a),
-  symbol: bitserialSymbol,
-  cost: (p) => {
-    const { w, a } = intBits(p);
-    const k = convK(p);
-    const vectors = Math.ceil(k / 512);
-    return positionsOf(p) * (p.groups * (GATHER_NS + k * GATHER_BYTE_NS + a * Math.ceil(k / 64) * 0.5) + p.outC * (6 + w * a * vectors * 0.5));
-  },
-  render: (p) => renderBitserial(bitserialView(bitserialSymbol(p), p)),
-};
-
 // ---- int8
 
 const INT8_TILE = 2;
@@ -139,7 +84,7 @@ const int8: CVariant = {
   cost: (p) => {
     const k = convK(p);
     const blocks = p.groups * Math.ceil(p.outC / p.groups / 4);
-    return unpackNs(p) + positionsOf(p) * (p.groups * (GATHER_NS + k * GATHER_BYTE_NS) + blocks * (12 + Math.ceil(k / 64) * 1.5));
+    return unpackNs(p) + positionsOf(p) * (p.groups * (GATHER_NS + k * GATHER_BYTE_NS) + p.outC * 2.5 + blocks * 4 * k * 0.31);
   },
   render: (p) => renderInt8({
     symbol: int8Symbol(p), w: intBits(p).w, ...resultOf(p), tile: INT8_TILE, planes: p.weightBits !== 8,
@@ -244,7 +189,7 @@ const f32: CVariant = {
 };
 
 /** Every kernel of the C backend; `int8` accepts all integer parameters, `f32_panel4` and `f32` together all others. */
-export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, lut16, mul64, swar, bitserial, f32Depthwise, f32Panel4, f32, ...AVX512_VARIANTS];
+export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX512_VARIANTS];
 
 /** Kernels that code for an instruction set may use: its own, and those it includes. */
 export const cVariantsFor = (isa: CIsa): readonly CVariant[] =>

@@ -58,9 +58,12 @@ type Lanes = Pick<LanesView, 'codes' | 'words' | 'chunk' | 'unroll'>;
 export const lanesScratch = (p: ConvParams, { codes, words, chunk, unroll }: Lanes): number =>
   Math.min(chunk, Math.ceil(Math.ceil(convK(p) / codes) / unroll) * unroll) * words * 8 + (Math.min(p.outC / p.groups, BLOCK) + 1) * 64 + chunk + ringBytes(p);
 
-/** Passes over the weights, each for up to `pixels` outputs. */
-export function lanesPasses(p: ConvParams, pixels: number): number {
-  return p.batch * (isFlat(p) ? Math.ceil((p.outH * p.outW) / pixels) : p.outH * Math.ceil(p.outW / pixels));
+/** Passes over the weights, of `pixels` outputs each; what is left at the end of a row may pass with half of them. */
+export function lanesPasses(p: ConvParams, pixels: number, half: number): number {
+  const rows = p.batch * (isFlat(p) ? 1 : p.outH);
+  const count = isFlat(p) ? p.outH * p.outW : p.outW;
+  const rest = count % pixels;
+  return rows * (Math.floor(count / pixels) + (rest === 0 ? 0 : rest * 2 <= pixels ? half : 1));
 }
 
 /** Sums of 32 bits do not reach their neighbours. */
@@ -117,7 +120,7 @@ function tileView(a: Bits, words: number): TileView {
   const table = (byte: number, nibble: number, word: number): number => (byte * 2 + nibble) * words + word;
   return {
     id: `a${a}x${wide ? 1 : words}`, a, wide, words, pass, flush, unroll,
-    pixels: words === 2 && !wide ? '2 * bl_pixels' : 'bl_pixels',
+    pixels: words === 2 && !wide ? '2 * bl_lane_count' : 'bl_lane_count',
     word: upto(words),
     bound: `${wide ? '' : `Sums of 8 bits reach ${flush} * 2 * 4 * ${top} = ${flush * 8 * top}. `}Sums of 16 bits reach ${chunk} * 8 * ${2 ** pass - 1} * ${top} = ${chunk * 8 * (2 ** pass - 1) * top}.`,
     loop: flush > unroll,
@@ -132,6 +135,9 @@ const tilePart = (a: Bits): CPart => ({ name: `lut16_a${a}`, render: () => rende
 
 const symbolOf = (p: ConvParams): string => `lut16_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
 
+/** For a byte of a weight plane and a pass, by the width of codes. */
+const LOOKUP_NS = [0.8, 0.9, 0.9, 1.1, 0.75, 0.75, 0.75, 0.75] as const;
+
 export const lut16: CVariant = {
   name: 'lut16', kernel: 'lut', isa: 'portable', signature: 'int', needs: [],
   parts: (p) => [ringPart, tilePart(intBits(p).a)],
@@ -140,7 +146,13 @@ export const lut16: CVariant = {
   prepared: () => 0,
   scratch: (p) => lanesScratch(p, lanesOf(tablesOf(intBits(p).a))),
   symbol: symbolOf,
-  cost: (p) => positionsOf(p) * p.outC * convK(p),
+  cost: (p) => {
+    const { w, a } = intBits(p);
+    const tables = tablesOf(a);
+    const bytes = Math.ceil(convK(p) / 8 / tables.unroll) * tables.unroll;
+    const filled = Math.ceil(p.outC / p.groups / BLOCK) * p.groups;
+    return lanesPasses(p, tables.wide ? 8 : 16, tables.wide ? 1 : 0.65) * bytes * (filled * 27 + p.outC * w * LOOKUP_NS[a - 1]) + positionsOf(p) * p.outC * 2.5;
+  },
   render: (p) => {
     const { a, w } = intBits(p);
     const tables = tablesOf(a);

@@ -2,7 +2,7 @@
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { type CPart, type CVariant, intBits, positionsOf, suffix, template } from '../variant.js';
-import { lanesCode, lanesFit, lanesScratch, ringPart } from './lut16.js';
+import { lanesCode, lanesFit, lanesPasses, lanesScratch, ringPart } from './lut16.js';
 
 interface TileView {
   id: string;
@@ -40,7 +40,10 @@ export const mul64: CVariant = {
   prepared: () => 0,
   scratch: (p) => lanesScratch(p, lanesOf(intBits(p).a)),
   symbol: symbolOf,
-  cost: (p) => positionsOf(p) * p.outC * convK(p),
+  cost: (p) => {
+    const filled = Math.ceil(p.outC / p.groups / 256) * p.groups;
+    return lanesPasses(p, 8, 1) * convK(p) * (filled * 2.5 + p.outC * (tileView(intBits(p).a).wide ? 1.25 : 0.7)) + positionsOf(p) * p.outC * 2.5;
+  },
   render: (p) => {
     const { a } = intBits(p);
     return lanesCode(p, symbolOf(p), {

@@ -20,14 +20,18 @@ const TILE = 4;
 const symbolOf = (p: ConvParams): string => `swar_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
 
 export const swar: CVariant = {
-  name: 'swar', kernel: 'swar', isa: 'portable', signature: 'int', needs: ['gather', 'popcount'],
+  name: 'swar', kernel: 'bitserial', isa: 'portable', signature: 'int', needs: ['gather', 'popcount'],
   parts: () => [{ name: 'swar_dot', render: () => renderDot({}) }],
   accepts: (p) => p.kind === 'int' && p.weightBits! < 8,
   packing: () => 'planes',
   prepared: () => 0,
   scratch: (p) => up64(Math.ceil(convK(p) / 8)) * (8 + TILE * intBits(p).a),
   symbol: symbolOf,
-  cost: (p) => positionsOf(p) * p.outC * convK(p),
+  cost: (p) => {
+    const { w, a } = intBits(p);
+    const k = convK(p);
+    return positionsOf(p) * (p.groups * (20 + k * 0.05 + a * k * 0.12) + p.outC * (3 + w * a * (3 + Math.ceil(k / 64) * 0.95)));
+  },
   render: (p) => {
     const bits = intBits(p);
     return render({ symbol: symbolOf(p), ...bits, ...resultOf(p), alpha: weightAlpha(bits.w), beta: weightBeta(bits.w), tile: TILE, scratchPlanes: 8 + TILE * bits.a });
