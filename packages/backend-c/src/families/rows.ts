@@ -6,7 +6,7 @@ import type { KernelName } from '@bitloom/codegen';
 import type { ConvParams } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import type { CIsa } from '../isa.js';
-import { type CPart, type CVariant, intBits, packingOf, resultOf, suffix, template, up64, upto } from '../variant.js';
+import { type CPart, type CVariant, intBits, isDepthwise, packingOf, resultOf, suffix, template, up64, upto } from '../variant.js';
 
 export interface RowsFamily {
   readonly name: string;
@@ -16,8 +16,6 @@ export interface RowsFamily {
   title(p: ConvParams): string;
   accepts(p: ConvParams): boolean;
   cost(p: ConvParams, l: Layout): number;
-  /** What the function depends on, beside the result's type and the weight bits. */
-  key(p: ConvParams): string;
   /** Channels of a vector, vectors of a block, and positions of a tile, at most. */
   readonly lanes: number;
   readonly vectors: number;
@@ -31,9 +29,9 @@ export interface RowsFamily {
   stepBytes(p: ConvParams): number;
   vectorBytes(p: ConvParams): number;
   /** C names: the table of tiles, the function that places a weight, the one that converts (null: codes are read as they are). */
-  readonly tiles: (p: ConvParams) => string;
-  readonly place: (p: ConvParams) => string;
-  readonly convert: (p: ConvParams) => string | null;
+  tiles(p: ConvParams): string;
+  readonly place: string;
+  readonly convert: string | null;
   parts(p: ConvParams): readonly CPart[];
 }
 
@@ -61,7 +59,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const columns = (p.outW - 1) * p.strideW + (p.kW - 1) * p.dilW + 1;
   const height = (rows: number): number => (rows - 1) * p.strideH + (p.kH - 1) * p.dilH + 1;
   const inside = p.padT === 0 && p.padL === 0 && height(p.outH) <= p.inH && columns <= p.inW;
-  const direct = f.convert(p) === null && inside;
+  const direct = f.convert === null && inside;
   const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.ceil(POSITIONS / p.outW))));
   const ring = height(rows);
   const segments = p.kH * (split ? p.kW : 1);
@@ -76,14 +74,14 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   };
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
-    f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * p.groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
+    f.convert === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * p.groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
     f.vectors * f.lanes * f.pixels * 4,
   ].map(take);
   const vectors = p.groups * Math.ceil(p.outC / p.groups / f.lanes);
   const vector = segments * steps * f.vectorBytes(p);
   const weights = up64(vectors * f.lanes * 4);
   return {
-    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
+    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
     scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
     converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
   };
@@ -95,10 +93,10 @@ const renderRows = template<object>('rows.c.hbs');
 
 /** The row of the variant table for a family. */
 export function rowsVariant(f: RowsFamily): CVariant {
-  const symbol = (p: ConvParams): string => `${f.name}_${f.key(p)}_${suffix(p)}`;
+  const symbol = (p: ConvParams): string => `${f.name}_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
   return {
     name: f.name, kernel: f.kernel, isa: f.isa, signature: 'prepared', needs: [],
-    accepts: (p) => p.kind === 'int' && f.accepts(p),
+    accepts: (p) => p.kind === 'int' && !isDepthwise(p) && f.accepts(p),
     packing: packingOf,
     prepared: (p) => rowsLayout(f, p).prepared,
     scratch: (p) => rowsLayout(f, p).scratch,
@@ -111,7 +109,8 @@ export function rowsVariant(f: RowsFamily): CVariant {
       return renderKernel({
         title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, codes: f.codes,
         alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0,
-        tiles: `&${f.tiles(p)}[0][0]`, place: f.place(p), convert: f.convert(p) ?? 'NULL',
+        tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert ?? 'NULL',
+        sum: f.codes ? `bl_sum_${f.isa}` : 'NULL', windows: f.codes ? `bl_windows_${f.isa}` : 'NULL',
         finish: `bl_finish_${suffix(p) === 'u8' ? 'codes' : 'f32'}_${f.isa}`,
       });
     },
