@@ -1,8 +1,8 @@
 /** What contenders run on. */
 import { type CIsa, NATIVE_FLAGS } from '@bitloom/backend-c';
-import { TARGETS } from '@bitloom/compiler';
 
-const WASM_TARGETS: readonly string[] = TARGETS.filter((t) => t.startsWith('wasm'));
+/** Modules by the instructions that they use. */
+const WASM_ENGINES = ['wasm', 'wasm-relaxed', 'wasm-scalar'];
 
 export interface CEngine {
   /** Null: the best that the machine has. */
@@ -22,5 +22,5 @@ export const C_ENGINES: Readonly<Record<string, CEngine>> = {
 export const PEERS = ['onnxruntime-web', 'onnxruntime-node'] as const;
 export type PeerName = (typeof PEERS)[number];
 export const isPeer = (engine: string): engine is PeerName => (PEERS as readonly string[]).includes(engine);
-export const ENGINES: readonly string[] = [...WASM_TARGETS, ...Object.keys(C_ENGINES), ...PEERS];
-export const DEFAULT_ENGINES: readonly string[] = [...WASM_TARGETS.filter((t) => t !== 'wasm-scalar'), 'c', ...PEERS];
+export const ENGINES: readonly string[] = [...WASM_ENGINES, ...Object.keys(C_ENGINES), ...PEERS];
+export const DEFAULT_ENGINES: readonly string[] = ['wasm', 'wasm-relaxed', 'c', ...PEERS];

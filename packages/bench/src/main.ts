@@ -5,6 +5,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findCompiler } from '@bitloom/backend-c';
+import { readCosts } from '@bitloom/compiler';
 import { fail, formatDiagnostic, toDiagnostic } from '@bitloom/diagnostics';
 import { toBits } from '@bitloom/numerics';
 import { DEFAULT_ENGINES, ENGINES, isPeer } from './engines.js';
@@ -26,6 +27,7 @@ Suites: ${Object.keys(SUITES).join(', ')} (default: all)
   --node-flags a,b   its flags (default: --no-liftoff for layers, none for models)
   --clock wall|cpu   time that passes (default), or time that the contender computes: for machines with other work to do
   --by median|min    what ratios are of (default median)
+  --costs file       table of bitloom tune, from which kernels are chosen (default: the shipped ones)
   --json file        results as JSON
   --docs             writes docs/benchmarks.json and docs/benchmarks.md
   --from file        prints (and, with --docs, writes) results measured before`;
@@ -64,7 +66,7 @@ async function bench(argv: readonly string[]): Promise<void> {
     args: [...argv], allowPositionals: true,
     options: {
       only: { type: 'string' }, engines: { type: 'string' }, bits: { type: 'string' }, rounds: { type: 'string', default: '9' }, 'round-ms': { type: 'string', default: '20' },
-      node: { type: 'string', default: process.execPath }, 'node-flags': { type: 'string' }, clock: { type: 'string', default: 'wall' }, by: { type: 'string', default: 'median' },
+      node: { type: 'string', default: process.execPath }, 'node-flags': { type: 'string' }, clock: { type: 'string', default: 'wall' }, by: { type: 'string', default: 'median' }, costs: { type: 'string' },
       json: { type: 'string' }, docs: { type: 'boolean', default: false }, from: { type: 'string' }, help: { type: 'boolean' },
     },
   });
@@ -85,7 +87,7 @@ async function bench(argv: readonly string[]): Promise<void> {
   const skipped: string[] = [];
   const log = (text: string): void => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
   const common = {
-    engines, precisions: v.bits === undefined ? null : list(v.bits).map(precisionOf), only: list(v.only), rounds: count('--rounds', v.rounds), roundMs: count('--round-ms', v['round-ms']),
+    engines, costs: v.costs === undefined ? null : await readCosts(v.costs), precisions: v.bits === undefined ? null : list(v.bits).map(precisionOf), only: list(v.only), rounds: count('--rounds', v.rounds), roundMs: count('--round-ms', v['round-ms']),
     progress: (what: string): void => {
       if (process.stderr.isTTY) log(what);
     },

@@ -2,8 +2,8 @@
 import { type CIsa, emitC, planC } from '@bitloom/backend-c';
 import { addressOf, emitWasm, variantsFor } from '@bitloom/backend-wasm';
 import { DEFAULT_CALIBRATION, type Histogram, chooseParams, collectHistograms, observedValues } from '@bitloom/calibrate';
-import { type Plan, makePlan } from '@bitloom/codegen';
-import { prepare } from '@bitloom/compiler';
+import { type CostTable, type Plan, makePlan } from '@bitloom/codegen';
+import { costsOf, prepare } from '@bitloom/compiler';
 import { batches, sampleSpecs, syntheticSource } from '@bitloom/data';
 import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
@@ -57,8 +57,10 @@ export const programOf = (n: Network, p: Precision, pinEnds: boolean): Program =
 /** The model at W8A8 as onnxruntime runs it, made by the compiler's own calibration. */
 export const qdqOf = (n: Network): Uint8Array => exportQdq(quantized(n, [8, 8], true));
 
-export async function wasmNetwork(program: Program, target: string): Promise<WasmNetwork> {
-  const plan = makePlan(program, { target, variants: variantsFor(target) });
+/** @param costs a table that goes before the shipped ones */
+export async function wasmNetwork(program: Program, target: string, costs: CostTable | null): Promise<WasmNetwork> {
+  const { conv } = costsOf(target === 'wasm-scalar' ? target : 'wasm', costs);
+  const plan = makePlan(program, { target, variants: variantsFor(target), cost: (v, p) => conv(v, p).ns });
   const { wasm, layout } = await emitWasm(plan);
   return {
     wasm, weights: plan.weights.slice(0, plan.packedBytes), weightsBase: layout.weightsBase, steps: plan.calls.length,
@@ -67,8 +69,9 @@ export async function wasmNetwork(program: Program, target: string): Promise<Was
   };
 }
 
-export function cNetwork(program: Program, isa: CIsa | null): CNetwork {
-  const plans = planC(program, isa === null ? {} : { isas: [...new Set<CIsa>(['portable', isa])] });
+export function cNetwork(program: Program, isa: CIsa | null, costs: CostTable | null): CNetwork {
+  const { conv } = costsOf('c', costs);
+  const plans = planC(program, { ...(isa === null ? {} : { isas: [...new Set<CIsa>(['portable', isa])] }), cost: () => (v, p) => conv(v, p).ns });
   const bytes = (ports: Plan['inputs']): number[] => ports.map((p) => p.location.bytes);
   return { name: 'model', files: emitC(plans, { name: 'model' }), inputs: bytes(plans[0].inputs), outputs: bytes(plans[0].outputs) };
 }

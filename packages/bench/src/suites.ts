@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { CostTable } from '@bitloom/codegen';
 import { BitloomError } from '@bitloom/diagnostics';
 import { exportOnnx } from '@bitloom/onnx';
 import { layersOf } from '@bitloom/transforms';
@@ -18,6 +19,8 @@ export interface SuiteOptions {
   readonly precisions: readonly Precision[] | null;
   /** Parts of the names of cases; empty for all. */
   readonly only: readonly string[];
+  /** Measured costs, from which kernels are chosen. */
+  readonly costs: CostTable | null;
   readonly rounds: number;
   readonly roundMs: number;
   readonly progress: (what: string) => void;
@@ -56,7 +59,7 @@ function entries(lab: Lab, o: SuiteOptions, precisions: readonly Precision[], pi
       const make = async (n: Network): Promise<Contender> => {
         const program = programOf(n, p, pinEnds);
         const c = C_ENGINES[engine];
-        return c ? lab.c(name, cNetwork(program, c.isa), [...n.inputs.values()], c) : lab.wasm(name, await wasmNetwork(program, engine), n.inputs);
+        return c ? lab.c(name, cNetwork(program, c.isa, o.costs), [...n.inputs.values()], c) : lab.wasm(name, await wasmNetwork(program, engine, o.costs), n.inputs);
       };
       return { engine, precision, make };
     });
