@@ -19,6 +19,7 @@ function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, 
 const SHOWN: Readonly<Record<string, readonly (readonly [string, keyof typeof CONTRACTS])[]>> = {
   compile: [['', 'compile'], ['With `--stop-after`', 'stopped']],
   search: [['', 'search']],
+  tune: [['', 'tune']],
   eval: [['', 'eval']],
   verify: [['', 'verify']],
   inspect: [['Of a model', 'inspectModel'], ['Of a bundle', 'inspectBundle']],
@@ -37,7 +38,7 @@ function verbSection(c: Command): string {
   return [
     `## bitloom ${c.name()}`,
     `${c.description()[0].toUpperCase()}${c.description().slice(1)}.`,
-    `\`bitloom ${c.name()} [options] <${argument.name()}>\` — ${argument.description}.`,
+    `\`bitloom ${c.name()} [options] ${argument.required ? `<${argument.name()}>` : `[${argument.name()}]`}\` — ${argument.description}.`,
     notes.trim(),
     ['```', ...examples.trim().split('\n').map((l) => l.trim()), '```'].join('\n'),
     ...[...groups].map(([heading, options]) => `**${heading.replace(/:$/, '')}**\n\n${table(['flag', 'meaning'], options.map((o) => [`\`${o.flags}\``, o.description + (o.mandatory ? ' (required)' : '')]))}`),

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  type CompileConfig, type Hooks, PASSES, PHASES, type Phase, RANGE_METHODS, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
-  search, searchConfigSchema, verifyBundle, writeFileAtomic,
+  type CompileConfig, type Hooks, type TuneConfig, PASSES, PHASES, type Phase, RANGE_METHODS, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
+  search, searchConfigSchema, tune, verifyBundle, writeFileAtomic,
 } from '@bitloom/compiler';
 import { fail, formatDiagnostic } from '@bitloom/diagnostics';
 import { type Tensor, writeNpy, writeNpz } from '@bitloom/tensor';
@@ -12,7 +12,7 @@ import { Command, Option } from 'commander';
 import { bitList, integer, number, numbers, oneOf, pair } from './flags.js';
 import type { Io } from './main.js';
 import { type ProgressLine, progressLine } from './progress.js';
-import { compileText, evalText, inspectText, runText, searchText, verifyText } from './tables.js';
+import { compileText, evalText, inspectText, runText, searchText, tuneText, verifyText } from './tables.js';
 
 /** State of one invocation. */
 export interface Session {
@@ -36,7 +36,7 @@ const EXIT_CODES = [
   [2, 'the command line or the configuration file is at fault (E1xx)'],
   [3, 'no assignment meets the budget (E501); the message names the smallest that can be met'],
   [4, 'verification found a difference (E702)'],
-  [130, 'interrupted; nothing is left behind'],
+  [130, 'interrupted; nothing half-written is left behind'],
 ] as const;
 export const exitCodes: readonly (readonly [number, string])[] = EXIT_CODES;
 
@@ -80,6 +80,7 @@ const define = (): Option => repeated('--define <name=n>', 'size of a symbolic d
   const [name, n] = pair(flag, t);
   return [name, integer(flag, n, 1)];
 });
+const batch = (): Option => option('--batch <n>', 'samples of a run: inputs and outputs become [n, …] (default: that of the model; 1 where it is symbolic)', (f, t) => integer(f, t, 1));
 const config = (): Option => option('--config <file>', 'JSON with the same options (default: bitloom.config.json in this folder, if there is one)', text);
 
 /** Flags that `compile` and `search` share, by heading. */
@@ -89,6 +90,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     option('--samples <n>', `samples of it that are used, drawn at random (default: ${defaults.samples})`, (f, t) => integer(f, t, 1)),
     ...preprocessing(),
     define(),
+    batch(),
   ],
   'Bits:': [
     option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average), latency=3ms, latency=60% (of W8A8); size=50%w8a8 and bops=1%float name what the share is of', text),
@@ -141,16 +143,16 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
   };
 
   /** A verb with its flags; `act` does the work, the rest is the same for all. */
-  const verb = (
+  const verb = <A extends string | undefined = string>(
     name: string, argument: readonly [string, string], about: string, groups: Readonly<Record<string, readonly Option[]>>, help: string,
-    act: (path: string, flags: Flags, hooks: Hooks) => Promise<Result>,
+    act: (path: A, flags: Flags, hooks: Hooks) => Promise<Result>,
   ): void => {
     const command = program.command(name).description(about).argument(...argument).helpOption('-h, --help', 'print this help');
     for (const [heading, options] of Object.entries({ ...groups, 'Output:': [...(groups['Output:'] ?? []), ...common()] })) {
       for (const o of options) command.addOption(o.helpGroup(heading));
     }
     command.addHelpText('after', `\n${help}`);
-    command.action(async (path: string, flags: Flags) => {
+    command.action(async (path: A, flags: Flags) => {
       if (flags.quiet && flags.verbose) fail('E103', '--quiet and --verbose exclude each other');
       const started = performance.now();
       const printed = new Set((flags.printIrAfter as string[] | undefined) ?? []);
@@ -224,6 +226,40 @@ Examples:
     session.output = options.output;
     const report = await search(path, options, hooks);
     return { json: report, text: searchText(report) };
+  });
+
+  verb<string | undefined>('tune', ['[model]', 'ONNX file; without one typical layers are timed, and costs of any model are estimated from them'], 'time kernels on this machine, for --costs', {
+    'Output:': [
+      option('-o, --output <file>', 'cost table: JSON; one that is there is gone on with', text),
+      option('--target <target>', `what is timed: ${TARGETS.join(', ')} (default: wasm)`, among(TARGETS)),
+      repeated('--isa <name>', 'of C: portable, avx2, avx512 or neon (default: the best of this machine)'),
+    ],
+    'Times:': [
+      option('--weights <bits,…>', 'bits of weights that are timed, 8 and f32 always among them (default: 2 to 8; without a model 1 to 8)', bitList),
+      option('--activations <bits,…>', 'bits of activations, 8 always among them (default: 8; without a model 1 to 8)', bitList),
+      define(),
+      batch(),
+      option('--again', 'times what the table knows, too'),
+      option('--max-time <seconds>', 'begins nothing new after that; another run goes on', number),
+    ],
+  }, `Every kernel that can run a layer is timed within the whole network, in turns, one thread. The table is written as it grows: a run that is
+interrupted is gone on with by the same command. It holds for one machine and engine or compiler; compile and search take it with --costs.
+
+Examples:
+  bitloom tune net.onnx -o costs.json
+  bitloom tune net.onnx --target c --weights 2,4,8 --activations 4,8 -o costs.json
+  bitloom tune --target wasm --max-time 600 -o machine.json
+  bitloom compile net.onnx --calib train.npz --budget latency=60% --costs costs.json -o dist/net`,
+  async (path, flags, hooks) => {
+    const output = (flags.output as string | undefined) ?? null;
+    session.output = output;
+    const report = await tune(path ?? null, given({
+      target: flags.target, isa: flags.isa, weights: flags.weights, activations: flags.activations, again: flags.again, maxSeconds: flags.maxTime, batch: flags.batch,
+      define: Object.fromEntries((flags.define as [string, number][] | undefined) ?? []), output,
+    }) as TuneConfig, hooks);
+    if (output === null) hooks.warn!('the times are not kept: give -o FILE');
+    if (report.left > 0) hooks.warn!(`${report.left} times are left: run the same command again`);
+    return { json: report, text: tuneText(report) };
   });
 
   verb('eval', ['<model-or-bundle>', 'ONNX file (float, on onnxruntime) or bundle folder'], 'measure accuracy on labelled data', {
@@ -337,7 +373,7 @@ async function configured(f: Flags): Promise<CompileConfig> {
   const base: CompileConfig =
     f.budget !== undefined ? { ...rest, strategy, strategyOptions, weights, activations } : f.precision !== undefined || f.assignment !== undefined ? rest : written;
   const flags = given({
-    calib: f.calib, costs: f.costs, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
+    calib: f.calib, batch: f.batch, costs: f.costs, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
     freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined,
     seed: f.seed, target: f.target, assignment: f.assignment, cName: f.cName, output: f.output, emitQdq: f.emitQdq,
   }) as CompileConfig;

@@ -1,5 +1,5 @@
 /** Reports for people. */
-import type { BundleReport, BudgetUse, CompileReport, EvalReport, ModelReport, SearchReport, VerifyReport } from '@bitloom/compiler';
+import type { BundleReport, BudgetUse, CompileReport, EvalReport, ModelReport, SearchReport, TuneReport, VerifyReport } from '@bitloom/compiler';
 import type { Tensor } from '@bitloom/tensor';
 
 /** Columns padded to their widest cell; columns of numbers to the right. */
@@ -65,6 +65,20 @@ export function compileText(r: CompileReport): string {
       searchLine(r.search),
       r.bundle === null ? ['bundle', 'not written: give -o FOLDER'] : ['bundle', `${r.bundle} (${r.targets.join(', ')})`],
     ]) + warned(r.warnings),
+  ].join('\n');
+}
+
+export function tuneText(r: TuneReport): string {
+  const fastest = Math.min(...r.predictions.map((p) => p.ns));
+  return [
+    ...(r.predictions.length ? [
+      table(['target', 'weights', 'activations', 'latency', ''], r.predictions.map((p) => [p.target, bits(p.weightBits), bits(p.activationBits), duration(p.ns), `${(p.ns / fastest).toFixed(2)}×`])),
+      '',
+    ] : []),
+    lines([
+      ['machine', r.machine], ['timed', `${r.timed} kernels and nests in ${r.seconds.toFixed(0)} s, ${r.known} known before${r.left ? `, ${r.left} left` : ''}`],
+      ['costs', r.costs ?? 'not written: give -o FILE'],
+    ]),
   ].join('\n');
 }
 

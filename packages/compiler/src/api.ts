@@ -7,7 +7,7 @@ import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Phase, printGraph, valueOf } from '@bitloom/ir';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import {
-  type BitChoice, type BudgetKind, type ParetoPoint, averageBits, choiceCost, inputBitsOf, parseBudget, parsePin, showCost, writeAssignment,
+  type BitChoice, type BudgetKind, type ParetoPoint, type SearchResult, averageBits, choiceCost, inputBitsOf, parseBudget, parsePin, showCost, writeAssignment,
 } from '@bitloom/search';
 import { exportQdq } from '@bitloom/onnx';
 import { type Tensor, allocate, isFloat, readNpy, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
@@ -76,6 +76,7 @@ export async function compile(path: string, config: CompileConfig = {}, hooks: H
   if (output !== null) await writeFolder(output, files);
   if (emitQdq !== null) await writeFileAtomic(emitQdq, exportQdq(c.graph));
   const { floatWeights, ...bytes } = manifest.bytes;
+  warnOfSilence(c.search, (w) => (warnings.push(w), hooks.warn?.(w)));
   return {
     bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, latency: manifest.latency,
     bits: network.bits, cost: { bops: network.bops },
@@ -113,6 +114,13 @@ function checkSearch(o: SearchOptions): void {
   // Only the syntax: without layers the graph is not looked at.
   if (o.budget !== null) parseBudget(o.budget, null as never, { layers: [], groups: [] });
   o.pin.forEach(parsePin);
+}
+
+/** A search that sees no difference between bit-widths looks perfect, and is blind. */
+function warnOfSilence(found: SearchResult | null, warn: (w: string) => void): void {
+  if (found?.objective === 0 && found.choice.weights.size > 0 && found.pareto.every((p) => p.loss === 0)) {
+    warn('all sensitivities are 0: on this data the loss does not depend on the weights, and the bits mean nothing');
+  }
 }
 
 function budgetUse(g: Graph, o: SearchOptions, choice: BitChoice, costs: CostTable | null): BudgetUse | null {
@@ -164,12 +172,13 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
   const costs = o.costs === null ? null : await readCosts(o.costs);
   const progress = hooks.progress ?? (() => {});
   const started = performance.now();
-  const model = await loadModel(path, o.define);
+  const model = await loadModel(path, o.define, o.batch);
   const observed = await observe(model, o, progress);
   const warnings = observed.synthetic ? ['no --calib data: bits chosen on random inputs, accuracy is unknown'] : [];
   warnings.forEach((w) => hooks.warn?.(w));
   const s = searchProblem(model, o, observed, costs, progress)!;
   const found = await runSearch(s);
+  warnOfSilence(found, (w) => (warnings.push(w), hooks.warn?.(w)));
   const { problem } = s;
   const inputBits = inputBitsOf(problem, found.choice);
   const average = averageBits(problem, found.choice);

@@ -33,9 +33,12 @@ export function prepare(g: Graph, afterPass?: PassHooks['afterPass']): Promise<G
   return runPasses(g, FLOAT_PASSES, opTable, { afterPass });
 }
 
-/** @throws E2xx, E704 */
+/**
+ * @param batch samples of a run, in place of the model's own number
+ * @throws E2xx, E704; E204 where the model cannot be run on that many samples
+ */
 export async function loadModel(
-  path: string, define: Readonly<Record<string, number>> = {}, afterPass?: PassHooks['afterPass'],
+  path: string, define: Readonly<Record<string, number>> = {}, batch: number | null = null, afterPass?: PassHooks['afterPass'],
 ): Promise<LoadedModel> {
   const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) =>
     fail('E704', 'model cannot be read', { node: path, found: cause.code }, cause));
@@ -44,11 +47,23 @@ export async function loadModel(
   }
   const name = basename(path).replace(/\.onnx$/i, '');
   const folder = dirname(path);
-  const imported = importOnnx(bytes, { define, folder, name });
+  const imported = importOnnx(bytes, { define, folder, name, ...(batch === null ? {} : { batch }) });
+  if (batch !== null) checkBatch(imported.graph, batch);
   return {
     graph: await prepare(imported.graph, afterPass), annotations: imported.annotations, name, folder, define, bytes,
     unusedDefines: Object.keys(define).filter((d) => !imported.symbols.includes(d)), opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
   };
+}
+
+/** @throws E204 unless all inputs and outputs lead with the batch */
+function checkBatch(g: Graph, batch: number): void {
+  const other = [...g.inputs, ...g.outputs].find((id) => valueOf(g, id).type.shape[0] !== batch);
+  if (other === undefined) return;
+  const { name, type } = valueOf(g, other);
+  fail('E204', 'the model cannot be compiled for that batch size', {
+    node: name, found: `[${type.shape.join(', ')}] at batch ${batch}`, expected: 'inputs and outputs that lead with the batch',
+    remedy: 'export the model with a symbolic batch dimension and without constant shapes inside',
+  });
 }
 
 /** Activation elements of one sample above which statistics use smaller batches. */

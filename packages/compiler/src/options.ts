@@ -13,6 +13,8 @@ const bits = z.number().int().min(1).max(8).transform((b) => b as Bits);
 /** Options of search, all optional. */
 export const searchOptionsSchema = z.strictObject({
   define: z.record(z.string(), z.number().int().positive()).default({}),
+  /** Samples of a run. */
+  batch: z.number().int().positive().nullable().default(null),
   calib: z.string().nullable().default(null),
   preprocessing: preprocessingSchema.default({}),
   samples: z.number().int().positive().default(1024),
@@ -46,6 +48,7 @@ export const tuneOptionsSchema = z.strictObject({
   /** C: instruction sets; empty for the best of the machine. */
   isa: z.array(z.string()).default([]),
   define: searchOptionsSchema.shape.define,
+  batch: searchOptionsSchema.shape.batch,
   weights: searchOptionsSchema.shape.weights,
   activations: searchOptionsSchema.shape.activations,
   /** Measures what is known, too. */

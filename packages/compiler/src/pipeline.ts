@@ -44,7 +44,7 @@ export async function compileToProgram(path: string, o: CompileOptions, hooks: H
   const progress = hooks.progress ?? (() => {});
   const { stopAfter } = hooks;
   const afterPass = (pass: string, g: Graph): void => hooks.afterPass?.(pass, () => printGraph(g).text);
-  const model = await loadModel(path, o.define, afterPass);
+  const model = await loadModel(path, o.define, o.batch, afterPass);
   for (const name of model.unusedDefines) hooks.warn?.(`the model has no dimension ${name}: --define ${name} does nothing`);
   const unquantized = { model, graph: model.graph, program: null, search: null, searchSeconds: 0, choice: null, observed: null };
   if (stopAfter === 'float') return unquantized;

@@ -62,7 +62,7 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
   const flavours = backend === 'c' ? await chosenIsas(all, o.isa) : all;
   const time = timer ?? (backend === 'c' ? timeC : timeWasm);
 
-  const graph = path === null ? null : (await loadModel(path, o.define)).graph;
+  const graph = path === null ? null : (await loadModel(path, o.define, o.batch)).graph;
   const programOf = (bits: Uniform): Program => (graph === null ? typicalProgram(bits) : bits === null ? lowerGraph(graph) : nominalProgram(graph, ...bits));
   const work = flavours.flatMap((flavour) => uniforms(o, graph === null).map((bits) => ({ flavour, bits })));
 
