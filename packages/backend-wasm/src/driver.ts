@@ -11,65 +11,22 @@ import { alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import type { Family, FamilyKernel, WasmFunction } from './family.js';
+import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { range, rendered } from './render.js';
 import type { Addresses, ConvCode, WasmVariant } from './variants.js';
 
 type Mode = 'rows' | 'direct' | 'gathered';
 
-/** Words of a descriptor, in order; tables of tiles follow. All i32 but `lo` and `hi`. */
-const FIELDS = [
-  // Addresses: operands; prepared weights; scratch.
-  'x', 'y', 'weights', 'scale', 'offset', 'consts', 'blocks', 'ring', 'stage', 'segs', 'acc', 'columnSums', 'totals', 'sums', 'codes',
-  // Geometry.
-  'batch', 'inH', 'inW', 'outH', 'outW', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW', 'groups', 'og', 'pixels', 'k',
-  'tapBytes', 'pixelBytes', 'outPixelBytes', 'inRowBytes', 'fill', 'lo', 'hi',
-  // Blocks: rows, pixels of a row, input rows under one window.
-  'rows', 'width', 'reach',
-  // The ring, its rows in bytes of input and in codes to convert, and sums of their columns.
-  'ringRows', 'ringPitch', 'leftBytes', 'insideBytes', 'rightBytes', 'convertCount', 'columns', 'columnSumsPitch', 'groupCodes', 'pixelCodes',
-  // Gathered patches.
-  'patchBytes',
-  // Segments: runs of a kernel row and the distance between them, cuts of a run and their distance, all of a window; steps of each.
-  'runs', 'runBytes', 'cuts', 'cutBytes', 'segments', 'steps',
-  // Converted bytes between groups and between pixels.
-  'groupBytes', 'xs',
-  // Prepared weights: bytes of a segment's block and of a group, elements of runs and cuts, packed bytes of a row.
-  'blockBytes', 'groupBlocksBytes', 'groupConstsBytes', 'runsTotal', 'runLength', 'cutLength', 'weightRow', 'constAdd', 'constFactor',
-] as const;
-type Field = (typeof FIELDS)[number];
-
-const at = (f: Field): number => 4 * FIELDS.indexOf(f);
-/** Text that loads each field, and that gives its address. */
-const d = {
-  ...(Object.fromEntries(FIELDS.map((f) => [f, `(i32.load offset=${at(f)} (local.get $d))`])) as Record<Field, string>),
-  at: { lo: `(i32.add (local.get $d) (i32.const ${at('lo')}))`, hi: `(i32.add (local.get $d) (i32.const ${at('hi')}))` },
-};
-
-const floatBits = (v: number): number => new Int32Array(Float32Array.of(v).buffer)[0];
-
 // ---- numbers
 
-/** Bytes that copies, conversions and loads may go too far. */
-const SLACK = 64;
 /** Pixels that share a pass over the weights, if there are as many. */
 const BLOCK_PIXELS = 64;
 /** Pixels of one block at most. */
 const MAX_WIDTH = 256;
 
-interface Scratch {
-  readonly ring: number;
-  readonly stage: number;
-  readonly segs: number;
-  readonly acc: number;
-  readonly columnSums: number;
-  readonly totals: number;
-  readonly sums: number;
-  readonly codes: number;
-}
-
 interface Numbers {
   readonly mode: Mode;
-  readonly scratch: Scratch;
+  readonly scratch: Readonly<Record<'ring' | 'stage' | 'segs' | 'acc' | 'columnSums' | 'totals' | 'sums' | 'codes', number>>;
   readonly constsBytes: number;
   readonly blocksBytes: number;
   readonly values: Readonly<Partial<Record<Field, number>>>;
@@ -125,14 +82,10 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
   const width = mode === 'rows' ? blocksOf(p.outW, MAX_WIDTH) : blocksOf(pixels, BLOCK_PIXELS);
   const rows = mode !== 'rows' || width < p.outW ? 1 : blocksOf(p.outH, Math.max(1, Math.round(BLOCK_PIXELS / p.outW)));
   const lastWidth = (mode === 'rows' ? p.outW : pixels) % width;
-  const reach = (p.kH - 1) * p.dilH + 1;
 
-  // Columns of the ring; pads and what windows never reach left out.
-  const columns = (p.outW - 1) * p.strideW + (p.kW - 1) * p.dilW + 1;
-  const left = Math.min(p.padL, columns);
-  const insideColumns = Math.max(0, Math.min(p.inW, columns - left));
+  const { columns, values } = geometry(p);
   const convertCount = alignUp(columns * p.inC, step);
-  const ringRows = (rows - 1) * p.strideH + reach;
+  const ringRows = (rows - 1) * p.strideH + values.reach!;
   const ringPitch = alignUp(converted(convertCount) + SLACK, SLACK);
   const patch = alignUp(k, step);
   const pixelCodes = mode === 'gathered' ? patch : p.inC;
@@ -141,7 +94,7 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
 
   const blockBytes = kernel.blockBytes(steps);
   const channelBlocks = Math.ceil(og / channels);
-  const scratch: Scratch = {
+  const scratch = {
     ring: mode === 'rows' ? ringRows * ringPitch + overRead : convert ? converted(alignUp(width * pixelCodes, step)) + SLACK + overRead : 0,
     stage: mode === 'gathered' ? width * patch * size + step * size + SLACK : mode === 'rows' && convert ? columns * p.inC + step + 2 * SLACK : 0,
     segs: rows * segments * 4,
@@ -160,18 +113,12 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
     tiles: [coverRow(width, kernel.pixels), coverRow(lastWidth, kernel.pixels)],
     layout: `${runsTotal}x${segments}x${steps}`,
     values: {
-      batch: p.batch, inH: p.inH, inW: p.inW, outH: p.outH, outW: p.outW, kH: p.kH, kW: p.kW, strideH: p.strideH, strideW: p.strideW,
-      padT: p.padT, padL: p.padL, dilH: p.dilH, dilW: p.dilW, groups: p.groups, og, pixels, k,
-      tapBytes: cg * size, pixelBytes: p.inC * size, outPixelBytes: p.outC * (p.output === 'codes' ? 1 : 4), inRowBytes: p.inW * p.inC * size,
-      fill: float ? 0 : p.xZero, lo: floatBits(p.lo), hi: floatBits(p.hi),
-      rows, width, reach,
-      ringRows, ringPitch, leftBytes: left * p.inC * size, insideBytes: insideColumns * p.inC * size,
-      rightBytes: (columns - left - insideColumns) * p.inC * size, convertCount,
+      ...values, rows, width, ringRows, ringPitch, convertCount,
       columns: columns * p.groups, columnSumsPitch, groupCodes: mode === 'gathered' ? patch : cg, pixelCodes, patchBytes: patch * size,
       runs, runBytes: converted(p.dilW * p.inC), cuts, cutBytes: converted(steps * step), segments, steps,
       groupBytes: mode === 'gathered' ? 0 : converted(cg), xs: converted(mode === 'rows' ? p.strideW * p.inC : pixelCodes),
       blockBytes, groupBlocksBytes: channelBlocks * segments * blockBytes, groupConstsBytes: channelBlocks * channels * 4,
-      runsTotal, runLength, cutLength: steps * step, weightRow: float ? 4 * k : p.weightBits === 8 ? k : p.weightBits! * Math.ceil(k / 8),
+      runsTotal, runLength, cutLength: steps * step,
       constAdd: kernel.unsigned ? kernel.offset * beta * k : 0, constFactor: kernel.offset - p.xZero,
     },
   };
@@ -196,13 +143,6 @@ function epilogueFunction(simd: boolean, p: ConvParams, kernel: FamilyKernel): W
   return simd ? rendered('epilogue', name, view) : rendered('epilogue_scalar', `${name}__scalar`, view);
 }
 
-/** Copying and filling bytes, 16 or 8 at a time. */
-function bytesFunction(simd: boolean, copy: boolean): WasmFunction {
-  const step = simd ? 16 : 8;
-  const splat = simd ? '(i8x16.splat (local.get $value))' : '(i64.mul (i64.extend_i32_u (local.get $value)) (i64.const 0x0101010101010101))';
-  return rendered('bytes', `${copy ? 'copy' : 'fill'}__${simd ? 'simd128' : 'scalar'}`, { copy, step, over: step - 1, type: simd ? 'v128' : 'i64', splat });
-}
-
 /** What the gather function keeps in locals. */
 const GATHER_LOCALS: Readonly<Record<string, string>> = {
   stride: d.patchBytes, tap: d.tapBytes, pixel: d.pixelBytes, fill: d.fill,
@@ -214,11 +154,6 @@ function gatherFunction(simd: boolean): WasmFunction {
   const loaded = Object.entries(GATHER_LOCALS).map(([name, value]) => ({ name, value }));
   const type = simd ? 'v128' : 'i64';
   return rendered('gather', `gather__${simd ? 'simd128' : 'scalar'}`, { simd, type, step, over: step - 1, loaded });
-}
-
-function unpackFunction(p: ConvParams): WasmFunction {
-  const bits = p.weightBits!;
-  return rendered('unpack_codes', `unpack_codes_w${bits}`, { bytes: bits === 8, bits, planes: range(bits) });
 }
 
 function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Numbers): ConvCode {
@@ -245,7 +180,10 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   const functions: (WasmFunction | null)[] = [block, epilogue, ...kernel.tiles, kernel.convert, rowSums];
   if (n.mode === 'rows') {
     const [copy, fill] = [bytesFunction(simd, true), bytesFunction(simd, false)];
-    const row = rendered('conv_row', `conv_row_${kernel.symbol}${suffix}`, { d, copy: copy.name, fill: fill.name, convert, rowSums: rowSums?.name ?? '' });
+    const padded = paddedRow(simd);
+    const row = rendered('conv_row', `conv_row_${kernel.convert ? kernel.symbol : 'plain'}${suffix}`, {
+      d, row: padded.name, copy: copy.name, convert, rowSums: rowSums?.name ?? '',
+    });
     const segments = rendered('conv_segments', 'conv_segments', { d });
     const sums = kernel.unsigned ? rendered('conv_sums', `conv_sums_${-minusBeta}${suffix}`, {
       d, simd, minusBeta, ...(simd
@@ -253,7 +191,7 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
         : { total: 'a', type: 'i32', zero: '(i32.const 0)', add: 'i32.add', step: 4 }),
     }) : null;
     functions.push(
-      copy, fill, row, segments, sums,
+      copy, fill, padded, row, segments, sums,
       rendered('conv_rows', driver, { d, row: row.name, segments: segments.name, block: block.name, sums: sums?.name ?? '' }),
     );
   } else {
@@ -272,25 +210,7 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   return { functions: functions.filter((f) => f !== null), run: driver, prepare: prepare.name, descriptorBytes: tables + 8 * kernel.pixels.length };
 }
 
-const scratchOffsets = (s: Scratch): { readonly at: Record<keyof Scratch, number>; readonly bytes: number } => {
-  const offsets = {} as Record<keyof Scratch, number>;
-  let bytes = 0;
-  for (const [name, size] of Object.entries(s) as [keyof Scratch, number][]) {
-    offsets[name] = bytes;
-    bytes += alignUp(size, SLACK);
-  }
-  return { at: offsets, bytes };
-};
-
-function descriptor(n: Numbers, a: Addresses): Int32Array {
-  const { at: offsets } = scratchOffsets(n.scratch);
-  const inScratch = Object.fromEntries(Object.entries(offsets).map(([name, offset]) => [name, a.scratch + offset]));
-  const values: Partial<Record<Field, number>> = {
-    ...n.values, ...inScratch,
-    x: a.args[0], weights: a.args[1], scale: a.args[2], offset: a.args[3] ?? 0, y: a.result, consts: a.prepared, blocks: a.prepared + n.constsBytes,
-  };
-  return Int32Array.from([...FIELDS.map((f) => values[f] ?? 0), ...n.tiles.flat()]);
-}
+const descriptor = (n: Numbers, a: Addresses): Int32Array => descriptorOf(n.values, scratchOffsets(n.scratch).at, n.constsBytes, a, n.tiles.flat());
 
 /** The variant of a family. */
 export function familyVariant(family: Family): WasmVariant {
