@@ -31,10 +31,10 @@ export const WASM = Uint8Array.from([
 ]);
 
 export const SPEC: ModelSpec = {
-  weightsBase: 32,
   weightsBytes: 4,
-  inputs: [{ name: 'x', dtype: 'f32', shape: [1, 2], address: 0 }],
-  outputs: [{ name: 'y', dtype: 'f32', shape: [1, 2], address: 8 }, { name: 'odd name/0', dtype: 'i32', shape: [2], address: 16 }],
+  inputs: [{ name: 'x', dtype: 'f32', shape: [1, 2] }],
+  outputs: [{ name: 'y', dtype: 'f32', shape: [1, 2] }, { name: 'odd name/0', dtype: 'i32', shape: [2] }],
+  modules: [{ file: 'model.wasm', features: ['simd128'], weightsBase: 32, inputs: [0], outputs: [8, 16] }],
 };
 
 export const WEIGHTS = new Uint8Array(Float32Array.of(0.5).buffer);
@@ -46,7 +46,7 @@ export function bundleFiles(): Files {
     ['model.wasm', WASM],
     ['weights.bin', WEIGHTS],
     ['reference/program.json', '{}'],
-    ...writeLoader('Tiny Net é', SPEC, { wasm: 'model.wasm', weights: 'weights.bin' }),
+    ...writeLoader('Tiny Net é', SPEC, 'weights.bin'),
   ]);
   return files.set('manifest.json', JSON.stringify(sealManifest(manifestBody(files)), null, 2));
 }
@@ -60,8 +60,11 @@ export const manifestBody = (files: Files = new Map([['model.wasm', WASM]])): Om
   classifier: 'logits',
   targets: {
     wasm: {
-      module: 'model.wasm', weights: 'weights.bin', features: ['simd128'], arenaBytes: 32, weightsBase: 32, arenaBase: 0, codeBytes: WASM.length,
-      inputs: [0], outputs: [8, 16], results: [[8, 16]],
+      weights: 'weights.bin',
+      modules: [{
+        module: 'model.wasm', features: ['simd128'], arenaBytes: 32, weightsBase: 32, arenaBase: 0, codeBytes: WASM.length,
+        inputs: [0], outputs: [8, 16], results: [[8, 16]],
+      }],
     },
     c: { folder: 'c', name: 'model', arenaBytes: 64, codeBytes: 100 },
   },

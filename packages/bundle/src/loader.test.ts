@@ -3,8 +3,8 @@ import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { ModuleKind, ModuleResolutionKind, Project, ScriptTarget } from 'ts-morph';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { instantiate } from '@bitloom/runtime';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type ModelSpec, instantiate, supports } from '@bitloom/runtime';
 import { writeFolder, writeLoader } from './index.js';
 import { SPEC, WASM, WEIGHTS, bundleFiles, temporaryFolder } from './bundle.test.util.js';
 
@@ -58,7 +58,7 @@ describe('the loader in Node', () => {
 });
 
 describe('runtime', () => {
-  const files = { wasm: new URL('file:///nowhere/model.wasm'), weights: new URL('file:///nowhere/weights.bin') };
+  const files = { wasm: [new URL('file:///nowhere/model.wasm')], weights: new URL('file:///nowhere/weights.bin') };
   const model = instantiate(SPEC, files, { wasm: WASM, weights: WEIGHTS });
 
   it.each([
@@ -101,6 +101,62 @@ describe('runtime', () => {
   });
 });
 
+describe('the choice of a module', () => {
+  const [plain] = SPEC.modules;
+  const modules: ModelSpec['modules'] = [{ ...plain, file: 'fast.wasm', features: ['simd128', 'relaxed-simd'] }, plain];
+  const files = { wasm: [new URL('file:///nowhere/fast.wasm'), new URL('file:///nowhere/model.wasm')], weights: new URL('file:///nowhere/weights.bin') };
+  const spec = { ...SPEC, modules };
+  const best = supports(['relaxed-simd']) ? 'fast.wasm' : 'model.wasm';
+
+  it('asks for one module only, the best that the engine computes right', async () => {
+    const asked: string[] = [];
+    const give = (file: string): Uint8Array<ArrayBuffer> => (asked.push(file), WASM);
+    const model = await instantiate(spec, files, { wasm: give, weights: WEIGHTS });
+    expect([...model.run({ x: Float32Array.of(1, 2) }).y]).toEqual([2.5, 4.5]);
+    expect(asked).toEqual([best]);
+    await expect(instantiate(spec, files, { weights: WEIGHTS })).rejects.toThrow(best);
+  });
+
+  it('takes a module that is given for the plainest one', async () => {
+    const wrong = { ...modules[0], inputs: [4096 * 16] };
+    const model = await instantiate({ ...spec, modules: [wrong, plain] }, files, { wasm: WASM, weights: WEIGHTS });
+    expect([...model.run({ x: Float32Array.of(1, 2) }).y]).toEqual([2.5, 4.5]);
+  });
+});
+
+describe('what engines make of relaxed SIMD', () => {
+  /** An engine that has it and computes it, but for what `spoil` changes in the results. */
+  async function engine(spoil: (results: DataView) => void): Promise<boolean> {
+    vi.resetModules();
+    const memory = new WebAssembly.Memory({ initial: 1 });
+    const [u, s] = [new Uint8Array(memory.buffer), new Int8Array(memory.buffer)];
+    const view = new DataView(memory.buffer);
+    const f = (): void => {
+      const pair = (i: number): number => s[32 + 2 * i] * u[48 + 2 * i] + s[33 + 2 * i] * u[49 + 2 * i];
+      for (let i = 0; i < 16; i++) u[80 + i] = u[u[16 + i]];
+      for (let i = 0; i < 8; i++) view.setInt16(96 + 2 * i, pair(i), true);
+      for (let i = 0; i < 4; i++) view.setInt32(112 + 4 * i, view.getInt32(64 + 4 * i, true) + pair(2 * i) + pair(2 * i + 1), true);
+      spoil(new DataView(memory.buffer, 80, 48));
+    };
+    vi.stubGlobal('WebAssembly', { validate: () => true, Module: class {}, Instance: class { exports = { m: memory, f }; } });
+    const fresh = await import('@bitloom/runtime');
+    try {
+      return fresh.supports(['relaxed-simd']);
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  }
+
+  it('accepts what follows the specification', async () => expect(await engine(() => {})).toBe(true));
+  it.each([0, 15, 16, 31, 32, 47])('refuses a wrong byte %i', async (at) => {
+    expect(await engine((r) => r.setUint8(at, r.getUint8(at) ^ 1))).toBe(false);
+  });
+  it('refuses products that are only wrong at extremes', async () => {
+    const saturate = (r: DataView): void => [...Array(8).keys()].forEach((i) => r.setInt16(16 + 2 * i, Math.max(r.getInt16(16 + 2 * i, true), -32511), true));
+    expect(await engine(saturate)).toBe(false);
+  });
+});
+
 describe('index.d.ts', () => {
   const consumer = `
     import { type Inputs, type Model, type Outputs, inputs, load, outputs } from './index.js';
@@ -109,6 +165,7 @@ describe('index.d.ts', () => {
     export async function use(): Promise<Int32Array> {
       const model: Model = await load();
       await load({ wasm: new Uint8Array(8), weights: new ArrayBuffer(4) });
+      await load({ wasm: (file: string) => new Uint8Array(file.length) });
       const given: Inputs = { x: new Float32Array(2) };
       const out: Outputs = model.run(given);
       const y: Float32Array = out.y;
@@ -143,9 +200,8 @@ describe('index.d.ts', () => {
 });
 
 describe('writeLoader', () => {
-  const files = { wasm: 'model.wasm', weights: 'weights.bin' };
   it('is deterministic, and imports nothing but its own files', () => {
-    const [a, b] = [0, 1].map(() => [...writeLoader('m', SPEC, files)]);
+    const [a, b] = [0, 1].map(() => [...writeLoader('m', SPEC, 'weights.bin')]);
     expect(a).toEqual(b);
     expect(a.map(([path]) => path)).toEqual(['index.js', 'index.d.ts', 'runtime.js', 'package.json']);
     const text = new Map(a);
@@ -155,6 +211,6 @@ describe('writeLoader', () => {
     expect(text.get('runtime.js')).toContain('@vite-ignore');
   });
   it.each([['Tiny Net é', 'tiny-net-'], ['résumé.v2', 'r-sum-.v2'], ['../..', 'model'], ['', 'model'], ['_x', 'x'], ['a'.repeat(300), 'a'.repeat(214)]])('makes of %j a package name', (name, expected) => {
-    expect(JSON.parse(writeLoader(name, SPEC, files).get('package.json')!)).toMatchObject({ name: expected, type: 'module', exports: { '.': { types: './index.d.ts', default: './index.js' } } });
+    expect(JSON.parse(writeLoader(name, SPEC, 'weights.bin').get('package.json')!)).toMatchObject({ name: expected, type: 'module', exports: { '.': { types: './index.d.ts', default: './index.js' } } });
   });
 });

@@ -21,9 +21,12 @@ const record = (ports: readonly PortSpec[], value: (p: PortSpec) => string): str
 /** A name that npm accepts. */
 const packageName = (name: string): string => name.toLowerCase().replace(/[^a-z0-9_.-]+/g, '-').replace(/^[-._]+/, '').slice(0, 214) || 'model';
 
-/** `index.js`, `index.d.ts`, `runtime.js`, `package.json`. */
-export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string; weights: string }): ReadonlyMap<string, string> {
+/** `index.js`, `index.d.ts`, `runtime.js`, `package.json`. @param weights file of the weights */
+export function writeLoader(name: string, spec: ModelSpec, weights: string): ReadonlyMap<string, string> {
   const project = new Project({ useInMemoryFileSystem: true, compilerOptions: { target: ScriptTarget.ES2022, module: ModuleKind.ES2022 } });
+  const modules = spec.modules.map((m) => m.file);
+  // Bundlers know this form.
+  const url = (file: string): string => `new URL(${JSON.stringify(`./${file}`)}, import.meta.url)`;
   const js = project.createSourceFile('index.js', '', { overwrite: true });
   js.addImportDeclaration({ namedImports: ['instantiate'], moduleSpecifier: './runtime.js' });
   const ports = (list: readonly PortSpec[]): string => JSON.stringify(Object.fromEntries(list.map((p) => [p.name, { dtype: p.dtype, shape: p.shape }])));
@@ -36,7 +39,7 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
   js.addVariableStatement({ declarationKind: VariableDeclarationKind.Const, declarations: [{ name: 'spec', initializer: JSON.stringify(spec) }] });
   js.addFunction({
     name: 'load', isExported: true, parameters: [{ name: 'sources' }],
-    statements: `return instantiate(spec, { wasm: new URL(${JSON.stringify(`./${files.wasm}`)}, import.meta.url), weights: new URL(${JSON.stringify(`./${files.weights}`)}, import.meta.url) }, sources);`,
+    statements: `return instantiate(spec, { wasm: [${modules.map(url).join(', ')}], weights: ${url(weights)} }, sources);`,
   });
   js.formatText();
 
@@ -63,7 +66,9 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
     name: 'Sources', isExported: true,
     properties: [
       // Response and WebAssembly.Module are types of the DOM library, which servers compile without.
-      { name: 'wasm', hasQuestionToken: true, isReadonly: true, type: 'object', docs: ['The module: bytes, a Response, or a WebAssembly.Module.'] },
+      { name: 'wasm', hasQuestionToken: true, isReadonly: true, type: 'object', docs: [
+        `The module: bytes, a Response, or a WebAssembly.Module${modules.length > 1 ? ` of ${modules[modules.length - 1]}, or a function that gives that of the file it is asked for` : ''}.`,
+      ] },
       { name: 'weights', hasQuestionToken: true, isReadonly: true, type: 'ArrayBuffer | Uint8Array' },
     ],
   });
@@ -77,7 +82,7 @@ export function writeLoader(name: string, spec: ModelSpec, files: { wasm: string
     name: packageName(name), version: '0.0.0', private: true, type: 'module', sideEffects: false,
     exports: {
       '.': { types: './index.d.ts', default: './index.js' },
-      ...Object.fromEntries([files.wasm, files.weights, 'manifest.json'].map((f) => [`./${f}`, `./${f}`])),
+      ...Object.fromEntries([...modules, weights, 'manifest.json'].map((f) => [`./${f}`, `./${f}`])),
     },
   };
   return new Map([

@@ -36,11 +36,11 @@ describe('manifest', () => {
   });
 
   it('names the version it expects', () => {
-    expect(() => read({ ...manifestBody(), schemaVersion: 2 })).toThrow(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E701', found: '2', expected: String(SCHEMA_VERSION) }) }));
+    expect(() => read({ ...manifestBody(), schemaVersion: 1 })).toThrow(expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E701', found: '1', expected: String(SCHEMA_VERSION) }) }));
   });
 
   it('refuses every missing key and every unknown one', () => {
-    const optional = ['targets.wasm', 'targets.c', 'layers.0.kernel.wasm'];
+    const optional = ['targets.wasm', 'targets.c', 'layers.0.kernel.wasm', 'layers.0.cost.wasm', 'latency.wasm'];
     const paths = keys(manifestBody()).filter((p) => typeof p.at(-1) === 'string' && p[0] !== 'preprocessing' && p[0] !== 'files' && !optional.includes(p.join('.')));
     expect(paths.length).toBeGreaterThan(60);
     for (const p of paths) expect(() => read(edited(p, undefined)), p.join('.')).toThrow(e701);
@@ -48,19 +48,19 @@ describe('manifest', () => {
   });
 
   it('refuses a wrong type anywhere', () => {
-    for (const p of keys(manifestBody()).filter(([k]) => k !== 'preprocessing')) for (const wrong of [true, { a: [] }]) expect(() => read(edited(p, wrong)), p.join('.')).toThrow(e701);
+    for (const p of keys(manifestBody()).filter(([k]) => k !== 'preprocessing')) for (const wrong of [p.at(-1) === 'measured' ? 1 : true, { a: [] }]) expect(() => read(edited(p, wrong)), p.join('.')).toThrow(e701);
   });
 
-  const paths = [['targets', 'wasm', 'module'], ['targets', 'wasm', 'weights'], ['targets', 'c', 'folder'], ['reference', 'program'], ['reference', 'constants'], ['reference', 'weights'], ['reference', 'vectors']];
+  const paths = [['targets', 'wasm', 'modules', 0, 'module'], ['targets', 'wasm', 'weights'], ['targets', 'c', 'folder'], ['reference', 'program'], ['reference', 'constants'], ['reference', 'weights'], ['reference', 'vectors']];
   const climbing = ['../x', '..', '.', './x', '/etc/passwd', 'a/../../x', 'a/..', '..\\x', 'C:\\x', 'a//b', 'a/', '', 'a\u0000b', 'a\nb', 'a b', '~/x', 'file:x', 'é'];
   it.each(climbing)('refuses the path %j', (bad) => {
     for (const p of paths) expect(() => read(edited(p, bad)), p.join('.')).toThrow(e701);
     expect(() => read(edited(['files', bad], { bytes: 1, sha256: '0'.repeat(64) }))).toThrow(e701);
   });
-  it.each(['model.wasm', 'a/b.c', 'a..b', '..a', '.a', 'a.', '...'])('accepts the path %j', (good) => expect(read(edited(['targets', 'wasm', 'module'], good)).targets.wasm!.module).toBe(good));
+  it.each(['model.wasm', 'a/b.c', 'a..b', '..a', '.a', 'a.', '...'])('accepts the path %j', (good) => expect(read(edited(['targets', 'wasm', 'modules', 0, 'module'], good)).targets.wasm!.modules[0].module).toBe(good));
 
   it.each([-1, 0.5, 2 ** 41, 1e300, '7'])('refuses the count %j', (bad) => {
-    for (const p of [['targets', 'wasm', 'arenaBytes'], ['targets', 'wasm', 'weightsBase'], ['targets', 'wasm', 'inputs', 0], ['targets', 'wasm', 'results', 0, 0], ['inputs', 0, 'shape', 0], ['reference', 'table', 0, 'offset'], ['reference', 'table', 0, 'rows'], ['files', 'model.wasm', 'bytes']]) {
+    for (const p of [['targets', 'wasm', 'modules', 0, 'arenaBytes'], ['targets', 'wasm', 'modules', 0, 'weightsBase'], ['targets', 'wasm', 'modules', 0, 'inputs', 0], ['targets', 'wasm', 'modules', 0, 'results', 0, 0], ['inputs', 0, 'shape', 0], ['reference', 'table', 0, 'offset'], ['reference', 'table', 0, 'rows'], ['files', 'model.wasm', 'bytes']]) {
       expect(() => read(edited(p, bad)), p.join('.')).toThrow(e701);
     }
   });
@@ -68,7 +68,8 @@ describe('manifest', () => {
   it('refuses contradictions: planes without bits, other numbers of addresses than ports', () => {
     expect(() => read(edited(['reference', 'table', 0, 'bits'], null))).toThrow(e701);
     expect(() => read(edited(['reference', 'table', 0, 'bits'], 9))).toThrow(e701);
-    for (const p of ['inputs', 'outputs']) expect(() => read(edited(['targets', 'wasm', p], []))).toThrow(e701);
+    expect(() => read(edited(['targets', 'wasm', 'modules'], []))).toThrow(e701);
+    for (const p of ['inputs', 'outputs']) expect(() => read(edited(['targets', 'wasm', 'modules', 0, p], []))).toThrow(e701);
   });
 
   it('refuses a change of any character that changes its meaning', () => {

@@ -4,7 +4,7 @@ import { fail } from '@bitloom/diagnostics';
 import type { Bits } from '@bitloom/numerics';
 import { z } from 'zod';
 
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 const count = z.number().int().nonnegative().max(2 ** 40);
 const dtype = z.enum(['f32', 'f64', 'i8', 'i16', 'i32', 'i64', 'u8', 'u16', 'u32', 'u64', 'bool']);
@@ -46,6 +46,14 @@ const constant = z.strictObject({
   bytes: count,
 }).refine((k) => k.packing !== 'planes' || k.bits !== null, 'bit planes without a bit-width');
 
+const wasmModule = z.strictObject({
+  module: path, features: z.array(z.enum(['simd128', 'relaxed-simd'])), arenaBytes: count, weightsBase: count, arenaBase: count, codeBytes: count,
+  /** Byte addresses of the ports. */
+  inputs: z.array(count), outputs: z.array(count),
+  /** Address of each call's results, for layer-by-layer verification. */
+  results: z.array(z.array(count)),
+});
+
 export const manifestSchema = z.strictObject({
   schemaVersion: z.literal(SCHEMA_VERSION),
   generator: z.strictObject({ name: z.literal('bitloom'), version: z.string() }),
@@ -55,13 +63,8 @@ export const manifestSchema = z.strictObject({
   /** What the first output is, where the network ends in a classifier. */
   classifier: z.enum(['logits', 'probabilities']).nullable(),
   targets: z.strictObject({
-    wasm: z.strictObject({
-      module: path, weights: path, features: z.array(z.string()), arenaBytes: count, weightsBase: count, arenaBase: count, codeBytes: count,
-      /** Byte addresses of the ports. */
-      inputs: z.array(count), outputs: z.array(count),
-      /** Address of each call's results, for layer-by-layer verification. */
-      results: z.array(z.array(count)),
-    }).optional(),
+    /** Fastest module first; the last one is for engines that support no other. */
+    wasm: z.strictObject({ weights: path, modules: z.array(wasmModule).min(1) }).optional(),
     c: z.strictObject({ folder: path, name: z.string(), arenaBytes: count, codeBytes: count }).optional(),
   }),
   /** The program and its constants, from which the reference runs. */
@@ -81,7 +84,7 @@ export const manifestSchema = z.strictObject({
   /** Of everything above, see {@link sealManifest}. */
   checksum: hash,
 }).refine(
-  ({ inputs, outputs, targets: { wasm } }) => !wasm || (wasm.inputs.length === inputs.length && wasm.outputs.length === outputs.length),
+  ({ inputs, outputs, targets: { wasm } }) => !wasm || wasm.modules.every((m) => m.inputs.length === inputs.length && m.outputs.length === outputs.length),
   'other numbers of inputs and outputs than of their addresses',
 );
 

@@ -1,6 +1,6 @@
 /**
- * What a bundle's loader imports: instantiates the module, places the weights, moves tensors in and out. Depends on nothing and
- * runs in browsers, workers, Node, Deno and Bun.
+ * What a bundle's loader imports: chooses the module, instantiates it, places the weights, moves tensors in and out. Depends on
+ * nothing and runs in browsers, workers, Node, Deno and Bun.
  */
 
 export type DType = 'f32' | 'f64' | 'i8' | 'i16' | 'i32' | 'i64' | 'u8' | 'u16' | 'u32' | 'u64' | 'bool';
@@ -9,16 +9,25 @@ export interface PortSpec {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Byte address in the module's memory. */
-  readonly address: number;
+}
+
+export interface ModuleSpec {
+  readonly file: string;
+  /** What it takes of the engine, see {@link supports}. */
+  readonly features: readonly string[];
+  /** Byte address of the packed weights. */
+  readonly weightsBase: number;
+  /** Byte addresses of the ports in the module's memory. */
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
 }
 
 export interface ModelSpec {
-  /** Byte address of the packed weights, and how many there are. */
-  readonly weightsBase: number;
   readonly weightsBytes: number;
   readonly inputs: readonly PortSpec[];
   readonly outputs: readonly PortSpec[];
+  /** Fastest first; the last one is for engines that support no other. */
+  readonly modules: readonly [ModuleSpec, ...ModuleSpec[]];
 }
 
 export type Data = Float32Array | Float64Array | Int8Array | Int16Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
@@ -36,11 +45,55 @@ export interface Model {
   run(inputs: Readonly<Record<string, Data>>): Record<string, Data>;
 }
 
+/** Bytes, a response, or a compiled module. */
+export type ModuleSource = BufferSource | Response | WebAssembly.Module;
+
 export interface Sources {
-  /** The module, if not loaded from beside the loader: bytes, a response, or a compiled module. */
-  readonly wasm?: BufferSource | Response | WebAssembly.Module;
+  /** The module, if not loaded from beside the loader: what gives it by its file name, or the last one of {@link ModelSpec.modules}. */
+  readonly wasm?: ModuleSource | ((file: string) => ModuleSource | Promise<ModuleSource>);
   readonly weights?: ArrayBuffer | Uint8Array;
 }
+
+/**
+ * Stores at 80, 96 and 112: i8x16.relaxed_swizzle of the vectors at 0 and 16, i16x8.relaxed_dot_i8x16_i7x16_s of those at 32 and 48,
+ * i32x4.relaxed_dot_i8x16_i7x16_add_s of these and the one at 64.
+ */
+const RELAXED_PROBE = 'AGFzbQEAAAABBAFgAAADAgEABQMBAAEHCQIBbQIAAWYAAApNAUsAQdAAQQD9AAQAQRD9AAQA/YAC/QsEAEHgAEEg/QAEAEEw/QAEAP2SAv0LBABB8ABBIP0ABABBMP0ABABBwAD9AAQA/ZMC/QsEAAs=';
+
+/**
+ * Whether the engine has relaxed SIMD and computes what the kernels rely on, which validation does not tell: an early compiler
+ * of V8 got one of the instructions wrong.
+ */
+function computesRelaxed(): boolean {
+  const code = Uint8Array.from(atob(RELAXED_PROBE), (c) => c.charCodeAt(0));
+  if (!WebAssembly.validate(code)) return false;
+  const { m, f } = new WebAssembly.Instance(new WebAssembly.Module(code)).exports as unknown as { m: WebAssembly.Memory; f(): void };
+  const bytes = new Uint8Array(m.buffer, 0, 80);
+  const signed = new Int8Array(m.buffer);
+  const sums = new Int32Array(m.buffer, 64, 4);
+  const [dots, fours] = [new Int16Array(m.buffer, 96, 8), new Int32Array(m.buffer, 112, 4)];
+  for (let round = 0; round < 8; round++) {
+    for (let i = 0; i < 16; i++) {
+      bytes[i] = 255 - 37 * i - round;
+      bytes[16 + i] = (i * (2 * round + 1)) % 16;
+      // Extremes in the first rounds: −128 or 127 times 127, in pairs of one sign or two.
+      signed[32 + i] = round < 4 ? ((i >> (round & 1)) & 1) ^ (round >> 1) ? 127 : -128 : 53 * i + 29 * round;
+      bytes[48 + i] = round < 4 ? 127 : (71 * i + 13 * round) % 128;
+    }
+    sums.set([0x7fff0000, -0x80000000, -1, 12345 * round]);
+    f();
+    const pair = (i: number): number => signed[32 + 2 * i] * bytes[48 + 2 * i] + signed[33 + 2 * i] * bytes[49 + 2 * i];
+    for (let i = 0; i < 16; i++) if (new Uint8Array(m.buffer)[80 + i] !== bytes[bytes[16 + i]]) return false;
+    for (let i = 0; i < 8; i++) if (dots[i] !== pair(i)) return false;
+    for (let i = 0; i < 4; i++) if (fours[i] !== ((sums[i] + pair(2 * i) + pair(2 * i + 1)) | 0)) return false;
+  }
+  return true;
+}
+
+let relaxed: boolean | null = null;
+
+/** Whether the engine runs modules of such features. Only relaxed SIMD is in question: what has WebAssembly today has SIMD. */
+export const supports = (features: readonly string[]): boolean => !features.includes('relaxed-simd') || (relaxed ??= computesRelaxed());
 
 /** Bytes of a file next to the loader: read from disk under file:, fetched elsewhere. */
 async function bytesAt(url: URL): Promise<Uint8Array> {
@@ -54,30 +107,39 @@ async function bytesAt(url: URL): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-async function moduleOf(wasm: NonNullable<Sources['wasm']>): Promise<WebAssembly.Module> {
+async function moduleOf(wasm: ModuleSource): Promise<WebAssembly.Module> {
   if (wasm instanceof WebAssembly.Module) return wasm;
   if (typeof Response !== 'undefined' && wasm instanceof Response) return WebAssembly.compile(await wasm.arrayBuffer());
   return WebAssembly.compile(wasm as BufferSource);
 }
 
-/** Instantiates a bundle. `files` are the addresses of its two files. */
-export async function instantiate(spec: ModelSpec, files: { readonly wasm: URL; readonly weights: URL }, sources: Sources = {}): Promise<Model> {
+/** Instantiates a bundle. `files` are the addresses of its modules, in their order, and of its weights. */
+export async function instantiate(spec: ModelSpec, files: { readonly wasm: readonly URL[]; readonly weights: URL }, sources: Sources = {}): Promise<Model> {
+  const { wasm } = sources;
+  const given = wasm !== undefined && typeof wasm !== 'function';
+  const best = given ? -1 : spec.modules.findIndex((m) => supports(m.features));
+  const choice = best < 0 ? spec.modules.length - 1 : best;
+  const chosen = spec.modules[choice];
+  const source = async (): Promise<ModuleSource> => {
+    if (given) return wasm;
+    return wasm ? wasm(chosen.file) : ((await bytesAt(files.wasm[choice])) as Uint8Array<ArrayBuffer>);
+  };
   const [module, weights] = await Promise.all([
-    (async () => moduleOf(sources.wasm ?? ((await bytesAt(files.wasm)) as Uint8Array<ArrayBuffer>)))(),
+    source().then(moduleOf),
     (async () => (sources.weights ? new Uint8Array(sources.weights) : bytesAt(files.weights)))(),
   ]);
   if (weights.length !== spec.weightsBytes) throw new Error(`weights are ${weights.length} bytes, expected ${spec.weightsBytes}`);
   const { exports } = await WebAssembly.instantiate(module);
   const memory = exports.memory as WebAssembly.Memory;
   const run = exports.run as () => void;
-  new Uint8Array(memory.buffer).set(weights, spec.weightsBase);
+  new Uint8Array(memory.buffer).set(weights, chosen.weightsBase);
   (exports.prepare as () => void)();
-  const view = (p: PortSpec): Data => new ARRAYS[p.dtype](memory.buffer as ArrayBuffer, p.address, p.shape.reduce((a, b) => a * b, 1));
+  const view = (p: PortSpec, address: number): Data => new ARRAYS[p.dtype](memory.buffer as ArrayBuffer, address, p.shape.reduce((a, b) => a * b, 1));
   return {
     run(inputs) {
-      for (const p of spec.inputs) {
+      for (const [i, p] of spec.inputs.entries()) {
         const data = inputs[p.name];
-        const target = view(p);
+        const target = view(p, chosen.inputs[i]);
         // By tag, which subclasses (Buffer) and arrays of other realms share.
         if (data?.[Symbol.toStringTag] !== target[Symbol.toStringTag] || data.length !== target.length) {
           throw new TypeError(`input ${p.name} must be a ${target[Symbol.toStringTag]} of ${target.length} elements [${p.shape.join(', ')}]`);
@@ -85,7 +147,7 @@ export async function instantiate(spec: ModelSpec, files: { readonly wasm: URL; 
         (target as Float32Array).set(data as Float32Array);
       }
       run();
-      return Object.fromEntries(spec.outputs.map((p) => [p.name, view(p).slice()]));
+      return Object.fromEntries(spec.outputs.map((p, i) => [p.name, view(p, chosen.outputs[i]).slice()]));
     },
   };
 }
