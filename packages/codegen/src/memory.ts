@@ -72,7 +72,8 @@ export function planMemory(buffers: readonly Lifetime[]): MemoryPlan {
   const live = largestLiveSet(buffers);
   const span = (b: Lifetime): number => b.last - b.first + 1;
   const keys: readonly ((b: Lifetime) => number)[] = [(b) => b.bytes, (b) => alignUp(b.bytes) * span(b), span, (b) => -b.first];
-  const orders = keys.map((key) => buffers.map((_, i) => i)
+  const used = buffers.flatMap((b, i) => (b.bytes > 0 ? [i] : []));
+  const orders = keys.map((key) => [...used]
     .sort((a, b) => key(buffers[b]) - key(buffers[a]) || buffers[b].bytes - buffers[a].bytes || a - b));
 
   let winner = { offsets: new Array<number>(buffers.length).fill(0), bytes: Infinity };
@@ -84,12 +85,12 @@ export function planMemory(buffers: readonly Lifetime[]): MemoryPlan {
   for (const order of orders) {
     for (const best of [false, true]) if (winner.bytes > live) attempt(order, best);
   }
-  const swaps = Math.min(SWAPS, Math.floor(WORK / Math.max(1, buffers.length ** 2)));
+  const swaps = Math.min(SWAPS, Math.floor(WORK / Math.max(1, used.length ** 2)));
   for (let n = 0, order = winning; n < swaps && winner.bytes > live; n++) {
     const plan = n === 0 ? winner : place(buffers, order, false);
     if (plan.bytes < winner.bytes) [winner, winning] = [plan, order];
     const top = order.reduce((t, i) => (plan.offsets[i] + alignUp(buffers[i].bytes) > plan.offsets[t] + alignUp(buffers[t].bytes) ? i : t), order[0]);
     order = [top, ...order.filter((i) => i !== top)];
   }
-  return { ...winner, bytes: buffers.length ? winner.bytes : 0, live };
+  return { ...winner, bytes: used.length ? winner.bytes : 0, live };
 }
