@@ -83,7 +83,8 @@ int main(void)
       }
       at = strchr(line, '[');
 ${inputs.map((bytes, i) => `      ok = ok && read_file(&at, in${i}, ${bytes});\n`).join('')}      run();
-      printf(ok ? "{}\\n" : "{\\"error\\": \\"inputs cannot be read\\"}\\n");
+      if (ok) printf("{\\"isa\\": \\"%s\\"}\\n", ${name}_isa());
+      else printf("{\\"error\\": \\"inputs cannot be read\\"}\\n");
     } else if (strcmp(command, "run") == 0) {
       double *times = malloc((size_t)n * sizeof *times), start = now(), total;
       for (long i = 0; i < n; i++) {

@@ -15,6 +15,8 @@ import { Worker, workerFile } from './worker.js';
 
 /** A contender that may be asked for the times of its calls. */
 export interface Profiled extends Contender {
+  /** Instruction set that C chose; null for others. */
+  readonly isa: string | null;
   profile(n: number): Promise<{ readonly min: number; readonly median: number }[]>;
 }
 
@@ -92,8 +94,8 @@ export class Lab {
 
   private async contender(name: string, worker: Worker, spec: unknown): Promise<Profiled> {
     const id = String(this.count++);
-    await worker.load(id, spec);
-    return { name, run: (n) => worker.run(id, n), profile: (n) => worker.profile(id, n) };
+    const { isa = null } = await worker.load(id, spec);
+    return { name, isa, run: (n) => worker.run(id, n), profile: (n) => worker.profile(id, n) };
   }
 
   async wasm(name: string, net: WasmNetwork, inputs: ReadonlyMap<string, Tensor>): Promise<Profiled> {

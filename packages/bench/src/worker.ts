@@ -55,7 +55,7 @@ export class Worker {
     return reply;
   }
 
-  load = async (id: string, spec: unknown): Promise<void> => void (await this.request(`load ${id} ${JSON.stringify(spec)}`));
+  load = (id: string, spec: unknown): Promise<{ isa?: string }> => this.request(`load ${id} ${JSON.stringify(spec)}`) as Promise<{ isa?: string }>;
   run = (id: string, n: number): Promise<Timing> => this.request(`run ${id} ${n}`) as Promise<Timing>;
   /** Times of every call of the program. */
   profile = (id: string, n: number): Promise<Omit<Timing, 'total'>[]> => this.request(`profile ${id} ${n}`) as Promise<Omit<Timing, 'total'>[]>;

@@ -14,7 +14,7 @@ describe('generated documents', () => {
 
   test('cli.md names every verb and every flag that --help prints', async () => {
     const page = cliMarkdown();
-    for (const verb of ['compile', 'search', 'eval', 'verify', 'inspect', 'run']) {
+    for (const verb of ['compile', 'search', 'eval', 'verify', 'bench', 'inspect', 'run']) {
       expect(page).toContain(`## bitloom ${verb}`);
       const { out } = await bitloom(verb, '--help');
       const flags = [...out.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map((m) => m[1]);

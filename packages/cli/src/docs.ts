@@ -22,6 +22,7 @@ const SHOWN: Readonly<Record<string, readonly (readonly [string, keyof typeof CO
   tune: [['', 'tune']],
   eval: [['', 'eval']],
   verify: [['', 'verify']],
+  bench: [['', 'bench']],
   inspect: [['Of a model', 'inspectModel'], ['Of a bundle', 'inspectBundle']],
   run: [['', 'run']],
 };

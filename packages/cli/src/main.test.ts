@@ -32,7 +32,7 @@ describe('help', () => {
   test.each([['--help'], ['help']])('bitloom %s names every verb and the exit codes', async (flag) => {
     const { code, out, err } = await bitloom(flag);
     expect([code, err]).toEqual([0, '']);
-    for (const word of ['compile', 'search', 'eval', 'verify', 'inspect', 'run', 'Exit codes', '130']) expect(out).toContain(word);
+    for (const word of ['compile', 'search', 'eval', 'verify', 'bench', 'inspect', 'run', 'Exit codes', '130']) expect(out).toContain(word);
   });
 
   test('help of a verb has examples and defaults', async () => {

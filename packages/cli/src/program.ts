@@ -6,13 +6,14 @@ import {
   type CompileConfig, type Hooks, type TuneConfig, PASSES, PHASES, type Phase, RANGE_METHODS, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
   search, searchConfigSchema, tune, verifyBundle, writeFileAtomic,
 } from '@bitloom/compiler';
+import { PEERS, type PeerName, benchBundle } from '@bitloom/bench';
 import { fail, formatDiagnostic } from '@bitloom/diagnostics';
 import { type Tensor, writeNpy, writeNpz } from '@bitloom/tensor';
 import { Command, Option } from 'commander';
 import { bitList, integer, number, numbers, oneOf, pair } from './flags.js';
 import type { Io } from './main.js';
 import { type ProgressLine, progressLine } from './progress.js';
-import { compileText, evalText, inspectText, runText, searchText, tuneText, verifyText } from './tables.js';
+import { benchText, compileText, evalText, inspectText, runText, searchText, tuneText, verifyText } from './tables.js';
 
 /** State of one invocation. */
 export interface Session {
@@ -311,6 +312,34 @@ Examples:
       log(formatDiagnostic({ code: 'E702', message: 'verification mismatch', node: m.node, found: `${m.backend} differs at element ${m.index} of vector ${m.vector}`, expected: 'identical bits', remedy: 'report it, with the model' }));
     }
     return { json: report, text: verifyText(report) };
+  });
+
+  verb('bench', ['<bundle>', 'bundle folder'], 'time a bundle, beside onnxruntime where asked, and call by call', {
+    'Engines:': [
+      option('--against <names,…>', `${PEERS.join(', ')}: packages of this folder or of Bitloom, one thread each`, (flag, t) => t.split(',').map((n) => oneOf(flag, n.trim(), PEERS))),
+      option('--model <file>', 'ONNX file of the network, which they run', text),
+      option('--qdq <file>', 'the same from compile --emit-qdq, which they run in integers', text),
+    ],
+    'Measurement:': [
+      option('--rounds <n>', 'in which engines take turns (default: 9)', (f, t) => integer(f, t, 1)),
+      option('--clock <clock>', 'wall, or cpu: time that an engine computes, for machines with other work to do (default: wall)', among(['wall', 'cpu'])),
+      option('--profile', 'time of each kernel call, too'),
+    ],
+  }, `Every engine runs the first sample recorded in the bundle. C is compiled with $CC, cc, gcc or clang; without one it is skipped.
+What runs is the bundle's own code: time only bundles that you trust.
+
+Examples:
+  bitloom bench dist/net --profile
+  bitloom bench dist/net --against onnxruntime-web,onnxruntime-node --model net.onnx
+  bitloom bench dist/net --against onnxruntime-node --qdq net.qdq.onnx --json`,
+  async (path, flags, hooks) => {
+    const report = await benchBundle(path, {
+      against: (flags.against as PeerName[] | undefined) ?? [], model: (flags.model as string | undefined) ?? null, qdq: (flags.qdq as string | undefined) ?? null,
+      profile: flags.profile === true, rounds: (flags.rounds as number | undefined) ?? 9, roundMs: 50, clock: (flags.clock as 'wall' | 'cpu' | undefined) ?? 'wall',
+      folder: process.cwd(), progress: (done, total) => hooks.progress!('rounds', done, total),
+    });
+    report.skipped.forEach((s) => hooks.warn!(`not timed: ${s}`));
+    return { json: report, text: benchText(report) };
   });
 
   verb('inspect', ['<model-or-bundle>', 'ONNX file or bundle folder'], 'show operations, shapes, parameters, MACs; bits and kernels of a bundle', {

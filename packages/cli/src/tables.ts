@@ -1,4 +1,5 @@
 /** Reports for people. */
+import type { BundleBenchReport } from '@bitloom/bench';
 import type { BundleReport, BudgetUse, CompileReport, EvalReport, ModelReport, SearchReport, TuneReport, VerifyReport } from '@bitloom/compiler';
 import type { Tensor } from '@bitloom/tensor';
 
@@ -116,6 +117,21 @@ export function verifyText(r: VerifyReport): string {
     m && ['first', `vector ${m.vector}, ${m.backend}, ${m.layer === null ? 'output' : `layer ${m.layer}`} ${m.node}, element ${m.index}`],
     ...r.skipped.map((s) => ['skipped', s] as const),
   ]);
+}
+
+/** Engines with their times and what others are to them; then the calls of each of ours. */
+export function benchText(r: BundleBenchReport): string {
+  const others = r.engines.filter((e) => e.precision !== 'bundle');
+  const name = (e: { engine: string; detail: string | null }): string => `${e.engine}${e.detail === null ? '' : ` (${e.detail})`}`;
+  return [
+    table(
+      ['engine', 'bits', 'median', 'min', ...others.map((o) => `× ${o.engine.replace('onnxruntime', 'ort')} ${o.precision}`)],
+      r.engines.map((e) => [name(e), e.precision, duration(e.median), duration(e.min), ...others.map((o) => (o.median / e.median).toFixed(2))]),
+    ),
+    ...r.profile.map((p) => [
+      '', name(p), table(['call', 'node', 'kernel', 'median', 'min', 'share'], p.calls.map((c) => [c.call, c.node, c.kernel, duration(c.median), duration(c.min), `${(100 * c.share).toFixed(1)} %`])),
+    ].join('\n')),
+  ].join('\n');
 }
 
 const port = (p: { name: string; dtype: string; shape: readonly number[]; scale?: number | null; zeroPoint?: number | null }): string =>
