@@ -25,6 +25,8 @@ interface Shape {
   readonly pairs: boolean;
   /** Rows (of the ring) under a window. */
   readonly slots: number;
+  /** Pixels of a tile. */
+  readonly pixels: number;
   /** Bytes of an element in the ring; pairs are together. */
   readonly element: number;
 }
@@ -34,49 +36,52 @@ function shapeOf(isa: Isa, p: ConvParams): Shape {
   const float = p.kind === 'f32';
   const pairs = simd && !float;
   // Dilated taps never share a pair.
-  return { simd, float, pairs, slots: pairs && p.dilH === 1 ? (p.kH >> 1) + 1 : p.kH, element: simd || float ? 4 : 1 };
+  return { simd, float, pairs, slots: pairs && p.dilH === 1 ? (p.kH >> 1) + 1 : p.kH, pixels: !simd ? 1 : p.outW > 2 ? 4 : 2, element: simd || float ? 4 : 1 };
 }
 
 const weightsBytes = (s: Shape, p: ConvParams): number =>
   s.simd ? (s.pairs ? 2 : 1) * Math.ceil(p.groups / 4) * s.slots * p.kW * VECTOR : p.groups * convK(p) * s.element;
 
 function numbersOf(isa: Isa, p: ConvParams): {
-  readonly values: Partial<Record<Field, number>>; readonly scratch: Record<'ring' | 'stage' | 'totals' | 'slots' | 'codes', number>; readonly constsBytes: number;
+  readonly values: Partial<Record<Field, number>>; readonly scratch: Record<'ring' | 'stage' | 'slots' | 'codes', number>; readonly constsBytes: number;
 } {
   const s = shapeOf(isa, p);
   const { columns, values } = geometry(p);
   const reach = values.reach!;
   const ringRows = s.pairs ? (reach >> 1) + 1 : reach;
-  const convertCount = columns * p.inC;
-  // The second of two pixels may lie outside.
-  const ringPitch = alignUp((columns + p.strideW) * p.inC * s.element + SLACK, SLACK);
-  const stage = s.pairs ? convertCount + 2 * SLACK : 0;
+  // Pixels of a tile may lie outside.
+  const ringPitch = alignUp((columns + (s.pixels - 1) * p.strideW) * p.inC * s.element + SLACK, SLACK);
   const columnBytes = s.slots * p.inC * s.element * p.strideW;
   const parts = Math.ceil(p.outW / Math.max(8, Math.floor(PART_BYTES / columnBytes)));
   return {
     constsBytes: s.float ? 0 : alignUp(p.groups * 4, SLACK),
-    scratch: { ring: ringRows * ringPitch, stage, totals: stage, slots: 4 * s.slots, codes: s.float ? 0 : convK(p) + SLACK },
+    scratch: { ring: ringRows * ringPitch, stage: s.pairs ? p.inW * p.inC + SLACK : 0, slots: 4 * s.slots, codes: s.float ? 0 : convK(p) + SLACK },
     values: {
-      ...values, ringRows, ringPitch, convertCount, width: 2 * Math.ceil(p.outW / parts / 2),
+      ...values, ringRows, ringPitch, width: s.pixels * Math.ceil(p.outW / parts / s.pixels),
       xs: p.strideW * p.inC * s.element, tapStep: p.dilW * p.inC * s.element,
       constFactor: -p.xZero, groupBlocksBytes: s.pairs ? weightsBytes(s, p) / 2 : 0,
     },
   };
 }
 
-/** Columns under two neighbouring pixels in order, the taps that each is, and the step to the next. */
-function columnsOf(p: ConvParams, slot: number): object[] {
+/** Windows of neighbouring pixels share columns, and leave none out. */
+const shares = (p: ConvParams): boolean => p.dilW === 1 && p.strideW <= p.kW;
+
+/** Columns under neighbouring pixels in order, the taps that each is, and the step to the next. */
+function columnsOf(p: ConvParams, pixels: readonly number[], slot: number): object[] {
   const use = (pixel: number, kw: number): object => ({ pixel, name: `${slot}_${kw}` });
   const tap = '(i32.add (local.get $c) (local.get $tap))';
-  if (p.dilW === 1 && p.strideW <= p.kW) {
-    const count = p.kW + p.strideW;
+  if (shares(p)) {
+    const count = p.kW + (pixels.length - 1) * p.strideW;
     return range(count).map((j) => ({
-      uses: [...(j < p.kW ? [use(0, j)] : []), ...(j >= p.strideW ? [use(1, j - p.strideW)] : [])],
+      uses: pixels.flatMap((i) => (j >= i * p.strideW && j < i * p.strideW + p.kW ? [use(i, j - i * p.strideW)] : [])),
       step: j + 1 < count ? tap : '',
     }));
   }
-  const second = `(i32.add (local.get $x${slot}) (local.get $xs))`;
-  return [0, 1].flatMap((pixel) => range(p.kW).map((kw) => ({ uses: [use(pixel, kw)], step: kw + 1 < p.kW ? tap : pixel === 0 ? second : '' })));
+  return pixels.flatMap((pixel) => range(p.kW).map((kw) => ({
+    uses: [use(pixel, kw)],
+    step: kw + 1 < p.kW ? tap : pixel + 1 < pixels.length ? `(i32.add (local.get $x${slot}) (i32.mul (local.get $xs) (i32.const ${pixel + 1})))` : '',
+  })));
 }
 
 function tileFunction(s: Shape, p: ConvParams, kind: string): WasmFunction {
@@ -87,24 +92,22 @@ function tileFunction(s: Shape, p: ConvParams, kind: string): WasmFunction {
       size: s.element, outStep: codes ? 1 : 4,
     });
   }
-  const shared = p.dilW === 1 && p.strideW <= p.kW;
   const slots = range(s.slots);
+  const pixels = range(s.pixels);
   const weights = slots.flatMap((slot) => range(p.kW).map((kw) => ({ name: `${slot}_${kw}`, offset: VECTOR * (slot * p.kW + kw) })));
-  const store = (pixel: number): string => {
-    const to = `(local.get $${pixel === 0 ? 'to' : 'next'})`;
-    return codes ? `(v128.store32_lane align=1 ${pixel} ${to} (local.get $v))` : `(v128.store align=4 ${to} (local.get $a${pixel}))`;
-  };
-  const storeLane = (pixel: number, lane: number): string => {
-    const to = `(local.get $${pixel === 0 ? 'to' : 'next'})`;
-    return codes
-      ? `(v128.store8_lane offset=${lane} ${4 * pixel + lane} ${to} (local.get $v))`
-      : `(v128.store32_lane offset=${4 * lane} align=4 ${lane} ${to} (local.get $a${pixel}))`;
-  };
-  return rendered('depthwise_tile', `depthwise_tile_${s.float ? 'f32' : 'int8'}_${s.slots}x${p.kW}_${shared ? p.strideW : 'apart'}_${kind}`, {
-    d, codes, integer: !s.float, weights, pixels: [0, 1], weightBytes: VECTOR * weights.length, outStep: codes ? 4 : 16,
-    slots: slots.map((index) => ({ index, offset: 4 * index, columns: columnsOf(p, index) })),
+  const store = (i: number): string =>
+    codes ? `(v128.store32_lane align=1 ${i} (local.get $to${i}) (local.get $v))` : `(v128.store align=4 (local.get $to${i}) (local.get $a${i}))`;
+  const storeLane = (i: number, lane: number): string => codes
+    ? `(v128.store8_lane offset=${lane} ${4 * i + lane} (local.get $to${i}) (local.get $v))`
+    : `(v128.store32_lane offset=${4 * lane} align=4 ${lane} (local.get $to${i}) (local.get $a${i}))`;
+  const narrow = (i: number): string => `(i16x8.narrow_i32x4_s (local.get $a${i}) (local.get $a${i + 1}))`;
+  return rendered('depthwise_tile', `depthwise_tile_${s.float ? 'f32' : 'int8'}_${s.pixels}_${s.slots}x${p.kW}_${shares(p) ? p.strideW : 'apart'}_${kind}`, {
+    d, codes, integer: !s.float, weights, weightBytes: VECTOR * weights.length, outStep: codes ? 4 : 16,
+    pixelCount: s.pixels, lastPixel: s.pixels - 1, pixels: pixels.map((index) => ({ index, before: index - 1, store: store(index) })),
+    packed: `(i8x16.narrow_i16x8_u ${narrow(0)} ${narrow(s.pixels - 2)})`,
+    slots: slots.map((index) => ({ index, offset: 4 * index, columns: columnsOf(p, pixels, index) })),
     add: s.float ? 'f32x4.add' : 'i32x4.add', multiply: s.float ? 'f32x4.mul' : 'i32x4.dot_i16x8_s',
-    store0: store(0), store1: store(1), partial: range(3).map((lane) => ({ lane, store0: storeLane(0, lane), store1: storeLane(1, lane) })),
+    partial: range(3).map((lane) => ({ lane, stores: pixels.map((index) => ({ index, store: storeLane(index, lane) })) })),
   });
 }
 
@@ -133,8 +136,9 @@ function codeOf(isa: Isa, p: ConvParams): ConvCode {
   const suffix = s.simd ? '' : '__scalar';
   const [copy, fill] = [bytesFunction(s.simd, true), bytesFunction(s.simd, false)];
   const padded = paddedRow(s.simd);
+  const fillPairs = rendered('bytes', 'fill_i16', { copy: false, step: 16, over: 15, type: 'v128', splat: '(i16x8.splat (local.get $value))' });
   const row = s.pairs
-    ? rendered('depthwise_pair', 'depthwise_pair', { d, row: padded.name })
+    ? rendered('depthwise_pair', 'depthwise_pair', { d, fill: fill.name, fillPairs: fillPairs.name, rows: [0, 1] })
     : rendered('conv_row', `conv_row_plain${suffix}`, { d, row: padded.name, copy: copy.name, convert: '', rowSums: '' });
   const tile = tileFunction(s, p, kind);
   const unpack = s.float ? null : unpackFunction(p);
@@ -149,7 +153,7 @@ function codeOf(isa: Isa, p: ConvParams): ConvCode {
     d, pairs: s.pairs, row: row.name, tile: tile.name, slots, first: half('(local.get $v)'),
   });
   return {
-    functions: [run, row, padded, copy, fill, tile, prepare, unpack].filter((f) => f !== null),
+    functions: [run, row, ...(s.pairs ? [fill, fillPairs] : [padded, copy, fill]), tile, prepare, unpack].filter((f) => f !== null),
     run: run.name, prepare: prepare.name, descriptorBytes: 4 * FIELDS.length,
   };
 }
