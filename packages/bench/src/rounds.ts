@@ -26,8 +26,8 @@ export function median(values: readonly number[]): number {
   return (s[(s.length - 1) >> 1] + s[s.length >> 1]) / 2;
 }
 
-/** Warm-up ends when this many batches in a row agree within the tolerance, or after the longest time. */
-const STEADY = { batches: 4, tolerance: 0.03, longestMs: 3000, leastMs: 300 } as const;
+/** Warm-up ends when this many batches in a row agree within the tolerance; it lasts between so many times a round. */
+const STEADY = { batches: 4, tolerance: 0.03, least: 15, longest: 150 } as const;
 
 /** Runs until times are steady. @returns iterations that fill a round */
 async function warmUp(c: Contender, roundMs: number): Promise<number> {
@@ -40,7 +40,7 @@ async function warmUp(c: Contender, roundMs: number): Promise<number> {
     const last = recent.slice(-STEADY.batches);
     const steady = last.length === STEADY.batches && Math.max(...last) <= Math.min(...last) * (1 + STEADY.tolerance);
     n = Math.max(1, Math.ceil((roundMs * 1e6) / t.median));
-    if ((steady && spent >= STEADY.leastMs) || spent >= STEADY.longestMs) return n;
+    if ((steady && spent >= STEADY.least * roundMs) || spent >= STEADY.longest * roundMs) return n;
   }
 }
 
