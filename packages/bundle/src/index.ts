@@ -1,4 +1,4 @@
 export * from './manifest.js';
 export * from './loader.js';
 export * from './files.js';
-export { supports } from '@bitloom/runtime';
+export { type ModelSpec, supports } from '@bitloom/runtime';

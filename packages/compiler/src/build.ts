@@ -1,7 +1,7 @@
 /** From a compiled network to the files of a bundle. */
 import { arenaBytes, cName, emitC } from '@bitloom/backend-c';
 import { addressOf, emitWasm } from '@bitloom/backend-wasm';
-import { type Files, type Manifest, SCHEMA_VERSION, fileTable, sealManifest, writeLoader } from '@bitloom/bundle';
+import { type Files, type Manifest, type ModelSpec, SCHEMA_VERSION, fileTable, sealManifest, writeLoader } from '@bitloom/bundle';
 import type { CostTable, Plan } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { ValueId } from '@bitloom/ir';
@@ -19,6 +19,12 @@ const WEIGHTS = 'weights.bin';
 const PROGRAM = 'reference/program.json';
 const CONSTANTS = 'reference/constants.bin';
 const VECTORS = 'reference/vectors.npz';
+
+type WasmModule = NonNullable<Manifest['targets']['wasm']>['modules'][number];
+/** By instruction set, as plans name it. */
+const WASM_FEATURES: Readonly<Record<string, WasmModule['features']>> = {
+  'wasm-scalar': [], 'wasm-simd128': ['simd128'], 'wasm-relaxed': ['simd128', 'relaxed-simd'],
+};
 
 export interface Built {
   readonly files: Files;
@@ -49,7 +55,7 @@ const costOf = (k?: KernelReport): Manifest['layers'][number]['cost'][string] =>
 /** The target that makes the module, if any. @throws E103 for two of them */
 export function wasmTargetOf(targets: readonly TargetName[]): TargetName | undefined {
   const [first, other] = new Set(targets.filter((t) => t !== 'c'));
-  if (other) fail('E103', 'a bundle holds one WebAssembly module', { found: targets.join(', '), remedy: 'choose wasm or wasm-scalar' });
+  if (other) fail('E103', 'a bundle holds the modules of one WebAssembly target', { found: targets.join(', '), remedy: 'choose one of them; wasm has a module for relaxed SIMD and one without' });
   return first;
 }
 
@@ -72,22 +78,30 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
   const targets: { -readonly [K in keyof Manifest['targets']]: Manifest['targets'][K] } = {};
   let codeBytes = 0;
   if (wasmTarget) {
-    const [plan] = plans.get(wasmTarget)!;
-    const { wasm, layout } = await emitWasm(plan);
-    const port = (p: Plan['inputs'][number]): PortReport & { readonly address: number } => {
-      const { dtype, shape } = program.buffers[p.buffer];
-      return { name: p.name, dtype, shape, address: addressOf(layout, p.location) };
+    const modules: WasmModule[] = [];
+    for (const [i, plan] of plans.get(wasmTarget)!.entries()) {
+      if (!Buffer.from(plan.weights).equals(packed.weights)) fail('E901', 'modules of a bundle pack their weights differently');
+      const { wasm, layout } = await emitWasm(plan);
+      const module = i === 0 ? 'model.wasm' : `model.${plan.target.replace('wasm-', '')}.wasm`;
+      files.set(module, wasm);
+      codeBytes += wasm.length;
+      const address = (p: Plan['inputs'][number]): number => addressOf(layout, p.location);
+      modules.unshift({
+        module, features: WASM_FEATURES[plan.target], arenaBytes: plan.arenaBytes, weightsBase: layout.weightsBase, arenaBase: layout.arenaBase,
+        codeBytes: wasm.length, inputs: plan.inputs.map(address), outputs: plan.outputs.map(address),
+        results: plan.calls.map((call) => call.results.map((r) => addressOf(layout, r))),
+      });
+    }
+    targets.wasm = { weights: WEIGHTS, modules };
+    const port = ({ name, buffer }: Plan['inputs'][number]): PortReport => {
+      const { dtype, shape } = program.buffers[buffer];
+      return { name, dtype, shape };
     };
-    files.set('model.wasm', wasm);
-    const spec = { weightsBase: layout.weightsBase, weightsBytes: plan.packedBytes, inputs: plan.inputs.map(port), outputs: plan.outputs.map(port) };
-    for (const [path, text] of writeLoader(model.name, spec, { wasm: 'model.wasm', weights: WEIGHTS })) files.set(path, text);
-    codeBytes = wasm.length;
-    targets.wasm = {
-      module: 'model.wasm', weights: WEIGHTS, features: wasmTarget === 'wasm' ? ['simd128'] : [], arenaBytes: plan.arenaBytes,
-      weightsBase: layout.weightsBase, arenaBase: layout.arenaBase, codeBytes: wasm.length,
-      inputs: spec.inputs.map((p) => p.address), outputs: spec.outputs.map((p) => p.address),
-      results: plan.calls.map((call) => call.results.map((r) => addressOf(layout, r))),
+    const spec: ModelSpec = {
+      weightsBytes: packed.packedBytes, inputs: packed.inputs.map(port), outputs: packed.outputs.map(port),
+      modules: modules.map(({ module: file, features, weightsBase, inputs, outputs }) => ({ file, features, weightsBase, inputs, outputs })) as never,
     };
+    for (const [path, text] of writeLoader(model.name, spec, WEIGHTS)) files.set(path, text);
   }
   if (o.target.includes('c')) {
     const cPlans = plans.get('c')!;

@@ -1,11 +1,16 @@
 /** Runs what a bundle holds: its WebAssembly module, its C code, and the reference program. */
 import { type CBinary, type CRun, NO_C_COMPILER, compileC, planC, runC } from '@bitloom/backend-c';
-import type { OpenBundle } from '@bitloom/bundle';
+import { type Manifest, type OpenBundle, supports } from '@bitloom/bundle';
 import { PACKINGS } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Program, type TensorMap, programFromJson } from '@bitloom/kernel-spec';
 import { DTYPES, MAX_ELEMENTS, type Tensor, type TypedArray, bytesOf, elementCount, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
 import type { PortReport } from './report.js';
+
+type WasmModule = NonNullable<Manifest['targets']['wasm']>['modules'][number];
+
+/** Why a module is not run. */
+export const NO_RELAXED = 'this engine has no relaxed SIMD, or computes it wrong';
 
 const asArray = (dtype: Tensor['dtype'], bytes: Uint8Array): TypedArray => new DTYPES[dtype].array(bytes.slice().buffer);
 
@@ -41,8 +46,8 @@ export async function referenceProgram(b: OpenBundle): Promise<Program> {
       fail('E701', 'the program has other inputs or outputs than the manifest', { node: r.program, found, expected: shown(expected) });
     }
   }
-  const results = targets.wasm?.results;
-  if (results && (results.length !== program.calls.length || results.some((a, i) => a.length !== program.calls[i].results.length))) {
+  for (const { results } of targets.wasm?.modules ?? []) {
+    if (results.length === program.calls.length && results.every((a, i) => a.length === program.calls[i].results.length)) continue;
     fail('E701', 'the manifest gives addresses of another program', {
       node: r.program, found: `${results.length} calls`, expected: `${program.calls.length} calls`,
     });
@@ -59,10 +64,14 @@ export interface WasmRunner {
   run(inputs: TensorMap, onStep?: (call: number, results: readonly Uint8Array[]) => void): TensorMap;
 }
 
-/** Instantiates the module of a bundle. @throws E701 when it does not fit the manifest */
-export async function wasmRunner(b: OpenBundle, program: Program | null = null): Promise<WasmRunner> {
-  const t = b.manifest.targets.wasm ?? fail('E701', 'the bundle holds no WebAssembly', { remedy: 'compile with --target wasm' });
-  const [code, weights] = await Promise.all([b.read(t.module), b.read(t.weights)]);
+/** What reports call a module. */
+export const wasmLabel = (m: WasmModule): string => (m.features.includes('relaxed-simd') ? 'wasm-relaxed' : 'wasm');
+
+/** Instantiates a module of a bundle, by default the fastest that runs here. @throws E603 when none does, E701 when it does not fit the manifest */
+export async function wasmRunner(b: OpenBundle, program: Program | null = null, module: WasmModule | null = null): Promise<WasmRunner> {
+  const wasm = b.manifest.targets.wasm ?? fail('E701', 'the bundle holds no WebAssembly', { remedy: 'compile with --target wasm' });
+  const t = module ?? wasm.modules.find((m) => supports(m.features)) ?? fail('E603', NO_RELAXED, { remedy: 'compile with --target wasm' });
+  const [code, weights] = await Promise.all([b.read(t.module), b.read(wasm.weights)]);
   let exports: { memory: WebAssembly.Memory; prepare(): void; run(): void; step(i: number): void };
   try {
     exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>)).instance.exports as never;

@@ -13,12 +13,16 @@ import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import { createBuilder } from '@bitloom/ops';
 import { Rng, readNpz, tensorOf, toNumbers, writeNpz } from '@bitloom/tensor';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { random, tinyData, tinyNet, workplace } from './networks.test.util.js';
-import { recordedVectors, referenceProgram } from './bundle-run.js';
+import { enableRelaxed, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
+import { NO_RELAXED, recordedVectors, referenceProgram } from './bundle-run.js';
 import { type VerifyReport, compile, runBundle, verifyBundle } from './index.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped in part: ${NO_C_COMPILER}`);
+const relaxed = enableRelaxed();
+if (!relaxed) console.log(`skipped in part: ${NO_RELAXED}`);
+const WASM = relaxed ? ['wasm', 'wasm-relaxed'] : ['wasm'];
+const SKIPPED = relaxed ? [] : [`wasm-relaxed: ${NO_RELAXED}`];
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 if (!CHROMIUM) console.log('skipped: no Chromium in /usr/bin');
 
@@ -65,7 +69,7 @@ describe('a compiled bundle', () => {
   });
 
   it('verifies on recorded vectors and on data, layer by layer', async () => {
-    const backends = ['reference', 'wasm', ...(cc ? ['c'] : [])];
+    const backends = ['reference', ...WASM, ...(cc ? ['c'] : [])];
     const report = await verify(BUNDLE);
     expect(report).toMatchObject({ vectors: 3, mismatches: 0, firstMismatch: null, backends });
     expect(report.layers).toBe((await referenceProgram(await openBundle(BUNDLE))).calls.length);
@@ -76,7 +80,7 @@ describe('a compiled bundle', () => {
     const { manifest } = await openBundle(BUNDLE);
     const size = (path: string): number => manifest.files[path].bytes;
     expect(manifest.bytes.weights).toBe(size('weights.bin'));
-    expect(manifest.bytes.code).toBe(size('model.wasm'));
+    expect(manifest.bytes.code).toBe(size('model.wasm') + size('model.relaxed.wasm'));
     expect(manifest.targets.c!.codeBytes).toBe(size('c/model.c') + size('c/model.h'));
     expect(manifest.layers.map((l) => [l.weightBits, l.activationBits])).toEqual([[8, 8], [4, 8], [4, 8], [4, 8], [8, 8]]);
     expect(manifest.layers.map((l) => Object.keys(l.kernel))).toEqual(Array(5).fill(['wasm', 'c']));
@@ -131,8 +135,12 @@ describe('a compiled bundle', () => {
   });
 });
 
+const MODULES: Readonly<Record<string, readonly (readonly string[])[] | undefined>> = {
+  'wasm-scalar': [[]], 'wasm-simd128': [['simd128']], 'wasm-relaxed': [['simd128', 'relaxed-simd']], wasm: [['simd128', 'relaxed-simd'], ['simd128']],
+};
+
 describe('bundles of one target', () => {
-  it.each([['wasm-scalar', ['model.wasm', 'index.js']], ['c', ['c/model.c', 'c/model.h']]] as const)('%s', async (target, files) => {
+  it.each([['wasm-scalar', ['model.wasm', 'index.js']], ['wasm-simd128', ['model.wasm', 'index.js']], ['c', ['c/model.c', 'c/model.h']]] as const)('%s', async (target, files) => {
     const folder = temp.path(`only-${target}`);
     const report = await compile(MODEL, { ...config, target: [target], output: folder });
     const held = [...filesOf(folder).keys()];
@@ -143,10 +151,22 @@ describe('bundles of one target', () => {
     expect(await verify(folder)).toMatchObject({ vectors: 3, mismatches: 0, backends: ['reference', ...ran], skipped: [target === 'c' ? 'wasm: the bundle holds no WebAssembly' : 'c: the bundle holds no C'] });
     // Only the reference can judge a single backend, so only what it runs counts.
     expect(await verify(folder, DATA)).toMatchObject({ vectors: 2, mismatches: 0 });
-    expect((await openBundle(folder)).manifest.targets.wasm?.features).toEqual(target === 'c' ? undefined : []);
+    expect((await openBundle(folder)).manifest.targets.wasm?.modules.map((m) => m.features)).toEqual(MODULES[target]);
   });
 
-  it('two WebAssembly modules in one bundle are refused, one target named twice is one', async () => {
+  it('wasm-relaxed: runs where the engine has relaxed SIMD, says so elsewhere', async () => {
+    const folder = temp.path('only-relaxed');
+    await compile(MODEL, { ...config, target: ['wasm-relaxed'], output: folder });
+    expect((await openBundle(folder)).manifest.targets.wasm!.modules.map((m) => m.features)).toEqual(MODULES['wasm-relaxed']);
+    const report = await verify(folder);
+    if (relaxed) expect(report).toMatchObject({ mismatches: 0, backends: ['reference', 'wasm-relaxed'] });
+    else {
+      expect(report).toMatchObject({ mismatches: 0, backends: ['reference'], skipped: expect.arrayContaining(SKIPPED) });
+      await expect(runBundle(folder, new Map([['x', random(new Rng(1), [1, 3, 9, 9])]]), 'wasm')).rejects.toThrow(coded('E603'));
+    }
+  });
+
+  it('two WebAssembly targets in one bundle are refused, one target named twice is one', async () => {
     await expect(compile(MODEL, { ...config, target: ['wasm', 'wasm-scalar'] })).rejects.toThrow(coded('E103'));
     expect((await compile(MODEL, { precision: 'f32', target: ['wasm', 'wasm'] })).layers).toHaveLength(5);
   });
@@ -154,7 +174,7 @@ describe('bundles of one target', () => {
   it('without a C compiler the C part is skipped, with the reason', async () => {
     vi.stubEnv('PATH', '/nonexistent');
     vi.stubEnv('CC', '');
-    expect(await verify(BUNDLE)).toMatchObject({ vectors: 3, mismatches: 0, backends: ['reference', 'wasm'], skipped: [`c: ${NO_C_COMPILER}`] });
+    expect(await verify(BUNDLE)).toMatchObject({ vectors: 3, mismatches: 0, backends: ['reference', ...WASM], skipped: [...SKIPPED, `c: ${NO_C_COMPILER}`] });
     await expect(runBundle(BUNDLE, new Map([['x', random(new Rng(1), [1, 3, 9, 9])]]), 'c')).rejects.toThrow(coded('E603'));
   });
 });
@@ -237,9 +257,9 @@ describe('tampering that keeps the hashes consistent', () => {
     ['null as program', { 'reference/program.json': () => Buffer.from('null') }, () => {}],
     ['a program with another input', { 'reference/program.json': edit((p) => void ((p.inputs as unknown as [string][])[0][0] = 'z')) }, () => {}],
     ['a program with a call less', { 'reference/program.json': edit((p) => void (p.calls as unknown[]).splice(0, 1)) }, () => {}],
-    ['addresses of fewer calls', {}, (m) => void m.targets.wasm!.results.pop()],
-    ['an output beyond memory', {}, (m) => void (m.targets.wasm!.outputs[0] = 2 ** 32)],
-    ['weights beyond memory', {}, (m) => void (m.targets.wasm!.weightsBase = 2 ** 31)],
+    ['addresses of fewer calls', {}, (m) => void m.targets.wasm!.modules[0].results.pop()],
+    ['an output beyond memory', {}, (m) => void (m.targets.wasm!.modules.at(-1)!.outputs[0] = 2 ** 32)],
+    ['weights beyond memory', {}, (m) => void (m.targets.wasm!.modules.at(-1)!.weightsBase = 2 ** 31)],
     ['an input of 2^160 elements', {}, (m) => void (m.inputs[0].shape = [2 ** 40, 2 ** 40, 2 ** 40, 2 ** 40])],
     ['a constant beyond its file', {}, (m) => void (m.reference.table[0].offset = 2 ** 40)],
     ['a raw constant before its file', {}, (m) => void (m.reference.table.find((k) => k.packing === 'raw')!.offset = 0)],

@@ -2,11 +2,19 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { supports } from '@bitloom/bundle';
 import type { Graph, GraphBuilder, ValueId } from '@bitloom/ir';
 import { exportOnnx } from '@bitloom/onnx';
 import { createBuilder } from '@bitloom/ops';
 import { Rng, type Tensor, tensor, tensorOf, writeNpz } from '@bitloom/tensor';
 import { type CompileOptions, compileOptionsSchema } from './options.js';
+
+/** Turns relaxed SIMD on where it is an experiment, as in Node 20, whose first compiler gets it wrong; false where there is none. */
+export function enableRelaxed(): boolean {
+  if (!supports(['relaxed-simd'])) for (const flag of ['--experimental-wasm-relaxed-simd', '--no-liftoff']) setFlagsFromString(flag);
+  return supports(['relaxed-simd']);
+}
 
 export const random = (rng: Rng, shape: readonly number[], scale = 1): Tensor =>
   tensor('f32', shape, Float32Array.from({ length: shape.reduce((a, d) => a * d, 1) }, () => Math.fround(scale * rng.normal())));

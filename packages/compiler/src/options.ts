@@ -5,7 +5,8 @@ import { fail } from '@bitloom/diagnostics';
 import { type Bits, isBits } from '@bitloom/numerics';
 import { z } from 'zod';
 
-export const TARGETS = ['wasm', 'wasm-scalar', 'c'] as const;
+/** `wasm` is both modules of `wasm-simd128` and `wasm-relaxed`. */
+export const TARGETS = ['wasm', 'wasm-simd128', 'wasm-relaxed', 'wasm-scalar', 'c'] as const;
 export type TargetName = (typeof TARGETS)[number];
 
 const bits = z.number().int().min(1).max(8).transform((b) => b as Bits);

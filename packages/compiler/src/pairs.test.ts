@@ -1,13 +1,13 @@
 /** Every pair of bit-widths, through the whole pipeline: WASM = C = reference. */
 import { NO_C_COMPILER, compileC, emitC, findCompiler, planC, runC } from '@bitloom/backend-c';
-import { WASM_VARIANTS, emitWasm, instantiateWasm } from '@bitloom/backend-wasm';
+import { emitWasm, instantiateWasm, variantsFor } from '@bitloom/backend-wasm';
 import { type VariantFilter, makePlan } from '@bitloom/codegen';
 import { type Program, type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import { createBuilder } from '@bitloom/ops';
 import { Rng } from '@bitloom/tensor';
 import { quantizable } from '@bitloom/transforms';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { addConv, options, random, workplace } from './networks.test.util.js';
+import { addConv, enableRelaxed, options, random, workplace } from './networks.test.util.js';
 import { loadModel } from './model.js';
 import { compileToProgram } from './pipeline.js';
 
@@ -68,9 +68,8 @@ describe('all 64 pairs of bit-widths on small networks', () => {
   });
 
   const kernels = [['the chosen kernels', undefined], ['bit planes', bitserial]] as const;
-  it.each(['wasm', 'wasm-scalar'].flatMap((target) => kernels.map(([name, filter]) => [target, name, filter] as const)))('%s equals the reference after every call: %s', async (target, _, filter) => {
-    const variants = WASM_VARIANTS.filter((v) => target === 'wasm' || v.isa === 'scalar');
-    const plan = makePlan(program, { target, variants, filter });
+  it.each(['wasm', ...(enableRelaxed() ? ['wasm-relaxed'] : []), 'wasm-scalar'].flatMap((target) => kernels.map(([name, filter]) => [target, name, filter] as const)))('%s equals the reference after every call: %s', async (target, _, filter) => {
+    const plan = makePlan(program, { target, variants: variantsFor(target), filter });
     const steps: (readonly Uint8Array[])[] = [];
     (await instantiateWasm(await emitWasm(plan), plan)).runSteps(sample, (_, results) => void steps.push(results));
     expect(steps.length).toBe(program.calls.length);

@@ -23,9 +23,11 @@ export interface Flavour {
 
 /** Plainest first. */
 export function flavoursOf(target: TargetName): readonly [Flavour, ...Flavour[]] {
-  const flavours: Flavour[] = target === 'c'
-    ? ISAS.map(({ name }, i) => ({ label: i ? `c-${name}` : 'c', backend: 'c', isa: name, variants: cVariantsFor(name) }))
-    : [{ label: target, backend: target === 'wasm-scalar' ? 'wasm-scalar' : 'wasm', isa: target, variants: variantsFor(target) }];
+  const wasm = (isa: TargetName, label: string = isa): Flavour =>
+    ({ label, backend: isa === 'wasm-scalar' ? isa : 'wasm', isa, variants: variantsFor(isa) });
+  if (target === 'wasm') return [wasm('wasm-simd128', 'wasm'), wasm('wasm-relaxed')];
+  if (target !== 'c') return [wasm(target)];
+  const flavours: Flavour[] = ISAS.map(({ name }, i) => ({ label: i ? `c-${name}` : 'c', backend: 'c', isa: name, variants: cVariantsFor(name) }));
   return flavours as [Flavour, ...Flavour[]];
 }
 
@@ -63,6 +65,6 @@ export const plansFor = (program: Program, target: TargetName, user: CostTable |
  */
 export function countedFlavour(target: TargetName, user: CostTable | null): Flavour {
   const flavours = flavoursOf(target);
-  const measured = (f: Flavour): boolean => f.variants.some((v) => v.isa === f.isa && user?.convs.has(`${f.backend} ${v.name}`));
+  const measured = (f: Flavour): boolean => f.variants.some((v) => (v.isa === f.isa || `wasm-${v.isa}` === f.isa) && user?.convs.has(`${f.backend} ${v.name}`));
   return [...flavours].reverse().find(measured) ?? flavours[0];
 }

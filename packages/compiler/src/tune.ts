@@ -1,14 +1,15 @@
 /** Measures what calls take on this machine, for a model or for typical shapes. */
 import { readFile } from 'node:fs/promises';
-import { writeFileAtomic } from '@bitloom/bundle';
+import { supports, writeFileAtomic } from '@bitloom/bundle';
 import type { Progress } from '@bitloom/calibrate';
 import {
-  CostTable, type KernelVariant, type Plan, convKey, costTableText, fitTable, nestFeatures, nestKey, parseCostTable,
+  CostTable, type Plan, convKey, costTableText, fitTable, nestFeatures, nestKey, parseCostTable,
 } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { ConvParams, Nest, Program } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { lowerGraph } from '@bitloom/transforms';
+import { NO_RELAXED } from './bundle-run.js';
 import { parseConfig, tuneConfigSchema, type TuneConfig } from './config.js';
 import { nominalProgram, planTime } from './latency.js';
 import { loadModel } from './model.js';
@@ -59,29 +60,25 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
   const { backend } = all[0];
   const machine = backend === 'c' ? await cMachine() : wasmMachine();
   const table = await openTable(o, backend, machine);
-  const flavours = backend === 'c' ? await chosenIsas(all, o.isa) : all;
+  const flavours = backend === 'c' ? await chosenIsas(all, o.isa) : all.filter((f) => f.isa !== 'wasm-relaxed' || supports(['relaxed-simd']));
+  if (flavours.length === 0) fail('E603', NO_RELAXED);
+  if (backend !== 'c' && flavours.length < all.length) hooks.warn?.(`relaxed SIMD is not timed: ${NO_RELAXED}`);
   const time = timer ?? (backend === 'c' ? timeC : timeWasm);
 
   const graph = path === null ? null : (await loadModel(path, o.define, o.batch)).graph;
   const programOf = (bits: Uniform): Program => (graph === null ? typicalProgram(bits) : bits === null ? lowerGraph(graph) : nominalProgram(graph, ...bits));
-  const work = flavours.flatMap((flavour) => uniforms(o, graph === null).map((bits) => ({ flavour, bits })));
+  const work = uniforms(o, graph === null).flatMap((bits) => flavours.map((flavour) => ({ flavour, bits })));
 
   let [timed, known, left] = [0, 0, 0];
   const seen = new Set<string>();
   const features = new Map<string, readonly number[]>();
-  let batch: { readonly needed: readonly Wanted[]; readonly missing: readonly Wanted[]; readonly plans: readonly Plan[] }[] = [];
+  let batch: { readonly wanted: readonly Wanted[]; readonly plans: readonly Plan[] }[] = [];
   const flush = async (done: number): Promise<void> => {
     if (batch.length === 0) return;
     const plans = batch.flatMap((b) => b.plans);
     const times = await time(plans, { ...ROUNDS, seconds: ROUNDS.seconds * batch.length }, () => progress('tune', done, work.length));
     const found = measured(plans, times);
-    for (const { needed, missing } of batch) {
-      // All kernels of a call that lacks one: they are compared with each other.
-      const calls = new Set(missing.map((t) => t.key));
-      for (const t of needed) {
-        if (calls.has(t.key)) t.set(table, found.get(t.id)!);
-      }
-    }
+    for (const { wanted } of batch) for (const t of wanted) t.set(table, found.get(t.id)!);
     batch = [];
     if (o.output !== null) await writeFileAtomic(o.output, costTableText(table));
   };
@@ -89,20 +86,21 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
     progress('tune', done, work.length);
     const program = programOf(bits);
     for (const n of nestsOf(program)) features.set(nestKey(n), nestFeatures(n));
-    const needed = timesOf(program, flavour);
-    const unseen = needed.filter((t) => !seen.has(t.id));
+    const unseen = timesOf(program, flavour).filter((t) => !seen.has(t.id));
     unseen.forEach((t) => seen.add(t.id));
-    const missing = unseen.filter((t) => o.again || t.of(table)?.has(t.key) !== true);
-    known += unseen.length - missing.length;
-    if (missing.length === 0) continue;
+    // All kernels of a call that lacks one: they are compared with each other.
+    const lacking = new Set(unseen.filter((t) => o.again || t.of(table)?.has(t.key) !== true).map((t) => t.key));
+    const wanted = unseen.filter((t) => lacking.has(t.key));
+    known += unseen.length - wanted.length;
+    if (wanted.length === 0) continue;
     if (o.maxSeconds !== null && performance.now() - started > o.maxSeconds * 1000) {
-      left += missing.length;
+      left += wanted.length;
       continue;
     }
-    const plans = lanes(program, flavour);
+    const plans = lanes(program, flavour, new Set(wanted.map((t) => t.id)));
     if (batch.length === PAIRS_AT_ONCE || bytesOf(batch.flatMap((b) => b.plans)) + bytesOf(plans) > BYTES_AT_ONCE) await flush(done);
-    batch.push({ needed, missing, plans });
-    timed += missing.length;
+    batch.push({ wanted, plans });
+    timed += wanted.length;
   }
   await flush(work.length);
   fitTable(table, backend, features);
@@ -151,7 +149,6 @@ function uniforms(o: TuneOptions, typical: boolean): Uniform[] {
 
 const nestsOf = (p: Program): Nest[] => p.calls.flatMap((c) => (c.family === 'nest' ? [c.params] : []));
 const convsOf = (p: Program): ConvParams[] => p.calls.flatMap((c) => (c.family === 'conv' ? [c.params] : []));
-const accepting = (f: Flavour, p: ConvParams): KernelVariant[] => f.variants.filter((v) => v.accepts(p));
 
 const convId = (variant: string, key: string): string => `${variant} ${key}`;
 
@@ -184,9 +181,14 @@ function timesOf(program: Program, { backend, variants }: Flavour): Wanted[] {
 
 const bytesOf = (plans: readonly Plan[]): number => plans.reduce((s, p) => s + p.weights.length + p.preparedBytes + p.arenaBytes, 0);
 
-/** As many plans as the call with the most kernels needs, so that each kernel of each call is in one of them. */
-function lanes(program: Program, f: Flavour): Plan[] {
-  const kernels = new Map(convsOf(program).map((p) => [convKey(p), accepting(f, p)]));
+/** As many plans as the call with the most wanted kernels needs, so that each of each call is in one of them; any kernel where none is wanted. */
+function lanes(program: Program, f: Flavour, wanted: ReadonlySet<string>): Plan[] {
+  const kernels = new Map(convsOf(program).map((p) => {
+    const key = convKey(p);
+    const all = f.variants.filter((v) => v.accepts(p));
+    const some = all.filter((v) => wanted.has(convId(v.name, key)));
+    return [key, some.length > 0 ? some : all.slice(0, 1)];
+  }));
   const count = Math.max(1, ...[...kernels.values()].map((k) => k.length));
   const costs = costsOf(f.backend, null);
   return Array.from({ length: count }, (_, lane) => planOf(program, f, costs, (v, p) => {

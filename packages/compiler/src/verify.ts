@@ -1,11 +1,11 @@
 /** WASM = C = reference, layer by layer, bit for bit. */
 import { setImmediate } from 'node:timers/promises';
-import { openBundle } from '@bitloom/bundle';
+import { openBundle, supports } from '@bitloom/bundle';
 import type { Progress } from '@bitloom/calibrate';
 import { batchSize, batches, openData, sampleSpecs } from '@bitloom/data';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import { DTYPES, type DType, type TypedArray, bytesOf } from '@bitloom/tensor';
-import { C_BATCH, asPorts, cRunner, recordedVectors, referenceProgram, wasmRunner } from './bundle-run.js';
+import { C_BATCH, NO_RELAXED, asPorts, cRunner, recordedVectors, referenceProgram, wasmLabel, wasmRunner } from './bundle-run.js';
 
 export interface Mismatch {
   readonly vector: number;
@@ -48,9 +48,14 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
   const bundle = await openBundle(folder);
   const program = await referenceProgram(bundle);
   const skipped: string[] = [];
-  const wasm = bundle.manifest.targets.wasm ? await wasmRunner(bundle, program) : null;
+  const modules = bundle.manifest.targets.wasm?.modules ?? [];
+  // The plainest first, as targets are listed.
+  const wasm = await Promise.all(
+    modules.filter((m) => supports(m.features)).reverse().map(async (m) => ({ label: wasmLabel(m), run: (await wasmRunner(bundle, program, m)).run })),
+  );
   const c = bundle.manifest.targets.c ? await cRunner(bundle, program) : 'the bundle holds no C';
-  if (!wasm) skipped.push('wasm: the bundle holds no WebAssembly');
+  if (modules.length === 0) skipped.push('wasm: the bundle holds no WebAssembly');
+  for (const m of modules) if (!supports(m.features)) skipped.push(`${wasmLabel(m)}: ${NO_RELAXED}`);
   if (typeof c === 'string') skipped.push(`c: ${c}`);
 
   let vectors = 0;
@@ -80,11 +85,11 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
           if (index >= 0) note({ vector, backend, layer: call, node: program.calls[call].origin, index });
         });
       };
-      const w = wasm?.run(inputs, layerwise ? (call, results) => compareStep('wasm', call, results) : undefined) ?? null;
+      const outputs = wasm.map(({ label, run }) => run(inputs, layerwise ? (call, results) => compareStep(label, call, results) : undefined));
       cRuns?.[k].steps?.forEach((results, call) => compareStep('c', call, results));
-      const base = reference ?? w;
+      const base = reference ?? outputs[0] ?? null;
       if (expected[k] && reference) compareOutputs(vector, 'reference', expected[k], reference);
-      if (reference && w) compareOutputs(vector, 'wasm', reference, w);
+      if (base) outputs.forEach((w, i) => w === base || compareOutputs(vector, wasm[i].label, base, w));
       if (base && cRuns) compareOutputs(vector, 'c', base, cRuns[k].outputs);
     });
   };
@@ -98,7 +103,7 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
       const total = Math.min(source.size, o.limit ?? Infinity);
       const size = batchSize(bundle.manifest.inputs);
       // Where there is only one backend, the reference alone can tell whether it is right.
-      const runs = Math.min(Math.ceil(total / size), wasm && typeof c !== 'string' ? Infinity : o.reference);
+      const runs = Math.min(Math.ceil(total / size), wasm.length + Number(typeof c !== 'string') > 1 ? Infinity : o.reference);
       // The last run is filled up from the start.
       const indices = Array.from({ length: runs * size }, (_, i) => i % total);
       let pending: TensorMap[] = [];
@@ -118,6 +123,6 @@ export async function verifyBundle(folder: string, o: VerifyOptions, progress: P
   } finally {
     if (typeof c !== 'string') await c.dispose();
   }
-  const backends = ['reference', ...(wasm ? ['wasm'] : []), ...(typeof c === 'string' ? [] : ['c'])];
+  const backends = ['reference', ...wasm.map((w) => w.label), ...(typeof c === 'string' ? [] : ['c'])];
   return { vectors, layers: program.calls.length, mismatches, firstMismatch, backends, skipped };
 }

@@ -90,10 +90,10 @@ function computesRelaxed(): boolean {
   return true;
 }
 
-let relaxed: boolean | null = null;
+let relaxed = false;
 
 /** Whether the engine runs modules of such features. Only relaxed SIMD is in question: what has WebAssembly today has SIMD. */
-export const supports = (features: readonly string[]): boolean => !features.includes('relaxed-simd') || (relaxed ??= computesRelaxed());
+export const supports = (features: readonly string[]): boolean => !features.includes('relaxed-simd') || (relaxed ||= computesRelaxed());
 
 /** Bytes of a file next to the loader: read from disk under file:, fetched elsewhere. */
 async function bytesAt(url: URL): Promise<Uint8Array> {
