@@ -102,7 +102,7 @@ export const CONTRACTS = {
     field('layers', 'number', 'kernel calls compared on each sample that the reference ran'),
     field('mismatches', 'number', 'tensors that differ in any bit'),
     field('firstMismatch', 'object or null', '`vector`, `backend`, `layer` (call number; null for outputs), `node`, `index` (of the first element)'),
-    field('backends[]', 'string', '`reference`, `wasm`, `c`'),
+    field('backends[]', 'string', '`reference`, `wasm`, `wasm-relaxed` (the module for relaxed SIMD), `c`'),
     field('skipped[]', 'string', 'what could not be checked, and why'),
   ],
   bench: [

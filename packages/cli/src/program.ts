@@ -113,7 +113,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
   ],
 });
 
-const targetOf = (): Option => option('--target <target>', 'of a bundle with both: wasm or c (default: wasm)', among(['wasm', 'c']));
+const targetOf = (): Option => option('--target <target>', 'of a bundle with both: wasm (the fastest module that runs here) or c (default: wasm)', among(['wasm', 'c']));
 
 export function defineProgram(io: Io): { program: Command; session: Session } {
   const progress = progressLine(io.err, io.tty);
@@ -178,7 +178,7 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
   verb('compile', ['<model>', 'ONNX file'], 'compile an ONNX file to a bundle', {
     'Output:': [
       option('-o, --output <folder>', 'where the bundle goes; without it only the report is made', text),
-      repeated('--target <target>', `${TARGETS.join(', ')} (default: wasm)`, among(TARGETS)),
+      repeated('--target <target>', `${TARGETS.join(', ')}; wasm is the modules of wasm-simd128 and wasm-relaxed, of which the loader takes the one that fits (default: wasm)`, among(TARGETS)),
       option('--c-name <name>', `prefix of the C files and functions (default: ${defaults.cName})`, text),
       option('--emit-qdq <file>', 'also the quantised network as ONNX, with QuantizeLinear and DequantizeLinear, as onnxruntime runs it in integers', text),
       config(),
