@@ -32,6 +32,8 @@ export interface RowsFamily {
   tiles(p: ConvParams): string;
   readonly place: string;
   readonly convert: string | null;
+  /** What converted values are less than the codes. */
+  readonly center?: number;
   parts(p: ConvParams): readonly CPart[];
 }
 
@@ -108,7 +110,7 @@ export function rowsVariant(f: RowsFamily): CVariant {
       const { w } = intBits(p);
       return renderKernel({
         title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, codes: f.codes,
-        alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0,
+        alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0, center: f.center ?? 0,
         tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert ?? 'NULL',
         sum: f.codes ? `bl_sum_${f.isa}` : 'NULL', windows: f.codes ? `bl_windows_${f.isa}` : 'NULL',
         finish: `bl_finish_${suffix(p) === 'u8' ? 'codes' : 'f32'}_${f.isa}`,
