@@ -2,7 +2,7 @@
 import { type CIsa, NATIVE_FLAGS } from '@bitloom/backend-c';
 
 /** Modules by the instructions that they use. */
-const WASM_ENGINES = ['wasm', 'wasm-relaxed', 'wasm-scalar'];
+const WASM_ENGINES = ['wasm-simd128', 'wasm-relaxed', 'wasm-scalar'];
 
 export interface CEngine {
   /** Null: the best that the machine has. */
@@ -23,4 +23,4 @@ export const PEERS = ['onnxruntime-web', 'onnxruntime-node'] as const;
 export type PeerName = (typeof PEERS)[number];
 export const isPeer = (engine: string): engine is PeerName => (PEERS as readonly string[]).includes(engine);
 export const ENGINES: readonly string[] = [...WASM_ENGINES, ...Object.keys(C_ENGINES), ...PEERS];
-export const DEFAULT_ENGINES: readonly string[] = ['wasm', 'wasm-relaxed', 'c', ...PEERS];
+export const DEFAULT_ENGINES: readonly string[] = ['wasm-simd128', 'wasm-relaxed', 'c', ...PEERS];

@@ -40,7 +40,7 @@ async function profiled(c: Profiled, calls: number): Promise<void> {
 }
 
 describe('a lab', () => {
-  it.each(['wasm', 'wasm-relaxed', 'wasm-scalar'])('times a module for %s, and its calls', async (target) => {
+  it.each(['wasm-simd128', 'wasm-relaxed', 'wasm-scalar'])('times a module for %s, and its calls', async (target) => {
     const program = programOf(net, [2, 4], false);
     const c = await lab.wasm(target, await wasmNetwork(program, target, null), net.inputs);
     await timed(c);
@@ -91,10 +91,10 @@ it('a suite measures every engine at every precision, and one layer of the chain
   const results: unknown[] = [];
   const skipped: string[] = [];
   await layers(lab, {
-    engines: ['wasm', 'onnxruntime-node'], costs: null, precisions: [[1, 1], 'f32'], only: ['conv1x1-256@14'], rounds: 1, roundMs: 1,
+    engines: ['wasm-simd128', 'onnxruntime-node'], costs: null, precisions: [[1, 1], 'f32'], only: ['conv1x1-256@14'], rounds: 1, roundMs: 1,
     progress: () => {}, result: (r) => results.push(...r), skip: (s) => skipped.push(s),
   });
   expect(skipped).toEqual([]);
   const one = { suite: 'layers', case: 'conv1x1-256@14', macs: 14 * 14 * 256 * 256, min: expect.any(Number), median: expect.any(Number) };
-  expect(results).toEqual([['wasm', 'w1a1'], ['wasm', 'f32'], ['onnxruntime-node', 'f32'], ['onnxruntime-node', 'int8']].map(([engine, precision]) => ({ ...one, engine, precision })));
+  expect(results).toEqual([['wasm-simd128', 'w1a1'], ['wasm-simd128', 'f32'], ['onnxruntime-node', 'f32'], ['onnxruntime-node', 'int8']].map(([engine, precision]) => ({ ...one, engine, precision })));
 });

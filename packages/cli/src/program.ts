@@ -318,7 +318,7 @@ Examples:
     'Engines:': [
       option('--against <names,…>', `${PEERS.join(', ')}: packages of this folder or of Bitloom, one thread each`, (flag, t) => t.split(',').map((n) => oneOf(flag, n.trim(), PEERS))),
       option('--model <file>', 'ONNX file of the network, which they run', text),
-      option('--qdq <file>', 'the same from compile --emit-qdq, which they run in integers', text),
+      option('--qdq <file>', 'the same from compile --precision w8a8 --emit-qdq, which they run in integers', text),
     ],
     'Measurement:': [
       option('--rounds <n>', 'in which engines take turns (default: 9)', (f, t) => integer(f, t, 1)),
@@ -331,11 +331,12 @@ What runs is the bundle's own code: time only bundles that you trust.
 Examples:
   bitloom bench dist/net --profile
   bitloom bench dist/net --against onnxruntime-web,onnxruntime-node --model net.onnx
-  bitloom bench dist/net --against onnxruntime-node --qdq net.qdq.onnx --json`,
+  bitloom compile net.onnx --calib train.npz --precision w8a8 --emit-qdq net.qdq.onnx
+  bitloom bench dist/net --against onnxruntime-web --model net.onnx --qdq net.qdq.onnx --json`,
   async (path, flags, hooks) => {
     const report = await benchBundle(path, {
       against: (flags.against as PeerName[] | undefined) ?? [], model: (flags.model as string | undefined) ?? null, qdq: (flags.qdq as string | undefined) ?? null,
-      profile: flags.profile === true, rounds: (flags.rounds as number | undefined) ?? 9, roundMs: 50, clock: (flags.clock as 'wall' | 'cpu' | undefined) ?? 'wall',
+      profile: flags.profile === true, rounds: (flags.rounds as number | undefined) ?? 9, roundMs: 20, clock: (flags.clock as 'wall' | 'cpu' | undefined) ?? 'wall',
       folder: process.cwd(), progress: (done, total) => hooks.progress!('rounds', done, total),
     });
     report.skipped.forEach((s) => hooks.warn!(`not timed: ${s}`));
