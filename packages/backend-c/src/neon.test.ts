@@ -16,6 +16,8 @@ const cc = await findCompiler(['aarch64-linux-gnu-gcc']);
 const emulator = await starts(EMULATOR);
 if (!cc) console.log('skipped: no aarch64-linux-gnu-gcc');
 else if (!emulator) console.log(`skipped: no ${EMULATOR}`);
+const clang = await findCompiler(['clang']);
+if (cc && emulator && !clang) console.log('skipped in part: no clang');
 
 interface Pinned {
   readonly variant: CVariant;
@@ -23,13 +25,13 @@ interface Pinned {
 }
 
 /** Runs all cases in one emulated program and compares every byte with the reference. */
-async function check(cases: readonly Pinned[], isa: CIsa, flags: readonly string[]): Promise<void> {
+async function check(cases: readonly Pinned[], isa: CIsa, flags: readonly string[], compiler = cc!): Promise<void> {
   expect(cases.length).toBeGreaterThan(0);
   const { program, sample } = convProgram(cases.map((p) => p.c));
   const chosen = new Map<ConvParams, CVariant>(cases.map((p) => [p.c.params, p.variant]));
   const pinned = planC(program, { isas: [isa], filter: (v, p) => chosen.get(p) === v });
   const plans = isa === 'portable' ? pinned : [...planC(program, { isas: ['portable'] }), ...pinned];
-  const binary = (await compileC(emitC(plans, { name: 'test' }), { cc: cc!, flags: ['-static', '-Wall', '-Wextra', '-Wpedantic', '-Werror', ...flags] }))!;
+  const binary = (await compileC(emitC(plans, { name: 'test' }), { cc: compiler, flags: ['-static', '-Wall', '-Wextra', '-Wpedantic', '-Werror', ...flags] }))!;
   const dir = await mkdtemp(join(tmpdir(), 'bitloom-neon-'));
   const path = join(dir, 'run');
   try {
@@ -64,7 +66,8 @@ function casesOf(seed: number, isa: CIsa, every: number): Pinned[] {
 
 describe.skipIf(!cc || !emulator)('convolutions on 64-bit ARM equal the reference bit for bit', () => {
   it('with the instructions that every such processor has', () => check(casesOf(1, 'neon', 2), 'neon', ['-std=c99', '-O1']));
-  it('with dot products', () => check(casesOf(2, 'neon', 5), 'neon', ['-std=c99', '-O3', '-march=armv8.2-a+dotprod']));
-  it('not optimised', () => check(casesOf(3, 'neon', 6), 'neon', ['-std=c99', '-O0']));
+  it('with dot products', () => check(casesOf(2, 'neon', 5), 'neon', ['-std=c99', '-O2', '-march=armv8.2-a+dotprod']));
+  it.skipIf(!clang)('clang', () => check(casesOf(5, 'neon', 5), 'neon', ['--target=aarch64-linux-gnu', '-std=gnu99', '-O2', '-Wno-pass-failed'], clang!));
+  it('not optimised, sanitised', () => check(casesOf(3, 'neon', 6), 'neon', ['-std=c99', '-O0', '-fsanitize=undefined', '-fno-sanitize-recover=all']));
   it('portable kernels, where a fused multiply-add would be allowed', () => check(casesOf(4, 'portable', 3), 'portable', ['-std=gnu99', '-O2']));
 });
