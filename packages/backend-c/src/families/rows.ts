@@ -34,6 +34,8 @@ export interface RowsFamily {
   readonly convert: string | null;
   /** What converted values are less than the codes. */
   readonly center?: number;
+  /** Steps whose sums fit in narrow accumulators, where there are any. */
+  flush?(p: ConvParams): number;
   parts(p: ConvParams): readonly CPart[];
 }
 
@@ -83,7 +85,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const vector = segments * steps * f.vectorBytes(p);
   const weights = up64(vectors * f.lanes * 4);
   return {
-    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
+    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
     scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
     converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
   };
