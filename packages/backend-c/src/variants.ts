@@ -6,7 +6,7 @@ import { type CIsa, ISAS } from './isa.js';
 import { AVX2_VARIANTS } from './families/avx2.js';
 import { AVX512_VARIANTS } from './families/avx512.js';
 import { lut16 } from './families/lut16.js';
-import { mul64 } from './families/mul64.js';
+import { mul64, mul64Depthwise } from './families/mul64.js';
 import { NEON_VARIANTS } from './families/neon.js';
 import { swar } from './families/swar.js';
 import { type CVariant, intBits, isDepthwise, packingOf, positionsOf, resultOf, suffix, template, up64, upto } from './variant.js';
@@ -109,7 +109,7 @@ interface DepthwiseView {
   epilogue: string;
 }
 const renderDepthwise = template<DepthwiseView>('depthwise.c.hbs');
-const depthwiseNs = (p: ConvParams): number => positionsOf(p) * (5 + p.kH * p.kW * (2 + p.inC * 0.03) + p.inC * 0.15);
+const depthwiseNs = (p: ConvParams): number => positionsOf(p) * (5 + p.kH * p.kW * (2 + p.inC * 0.75) + p.inC * 2.5);
 const depthwiseSymbol = (p: ConvParams): string => `depthwise_w${p.weightBits}_${suffix(p)}`;
 
 const depthwise: CVariant = {
@@ -191,7 +191,7 @@ const f32: CVariant = {
 };
 
 /** Every kernel of the C backend; `int8` accepts all integer parameters, `f32_panel4` and `f32` together all others. */
-export const C_VARIANTS: readonly CVariant[] = [depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX2_VARIANTS, ...AVX512_VARIANTS, ...NEON_VARIANTS];
+export const C_VARIANTS: readonly CVariant[] = [depthwise, mul64Depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX2_VARIANTS, ...AVX512_VARIANTS, ...NEON_VARIANTS];
 
 /** Kernels that code for an instruction set may use: its own, and those it includes. */
 export const cVariantsFor = (isa: CIsa): readonly CVariant[] =>

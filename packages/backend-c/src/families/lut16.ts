@@ -47,7 +47,7 @@ const isFlat = (p: ConvParams): boolean =>
   p.kH === 1 && p.kW === 1 && p.strideH === 1 && p.strideW === 1 && p.inH === p.outH && p.inW === p.outW && p.padT === 0 && p.padL === 0;
 
 /** Bytes of the rows of codes that a row of outputs needs. */
-function ringBytes(p: ConvParams): number {
+export function ringBytes(p: ConvParams): number {
   const reach = (p.kW - 1) * p.dilW;
   const count = isFlat(p) ? Math.min(16, p.outH * p.outW) : p.outW;
   return ((p.kH - 1) * p.dilH + 1) * p.inC * Math.min(reach + 1, p.strideW) * (Math.ceil(count / 16) * 16 + Math.floor(reach / p.strideW));
