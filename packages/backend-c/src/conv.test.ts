@@ -106,7 +106,7 @@ describe('C variants', () => {
     expect(cheapest(fully)).toBe('swar');
     expect(cheapest({ ...layer, weightBits: 8, activationBits: 8, hi: 255 })).toBe('mul64');
     expect(cheapest({ ...fully, weightBits: 8, activationBits: 8, hi: 255 })).toBe('int8');
-    expect(cheapest({ ...layer, weightBits: 4, activationBits: 8, groups: 128 })).toBe('depthwise');
+    expect(cheapest({ ...layer, weightBits: 4, activationBits: 8, groups: 128 })).toBe('mul64_depthwise');
     expect(cheapest({ ...layer, kind: 'f32', weightBits: null, activationBits: null, output: 'f32' })).toBe('f32_panel4');
   });
 
