@@ -255,6 +255,26 @@ describe.each(TARGETS)('nests on %s', (target) => {
   });
 });
 
+describe.each(TARGETS)('rounding to integers on %s', (target) => {
+  const i = variable('i');
+  const x: Expr = { k: 'load', t: 'f32', buf: 0, at: i };
+  const clamped = (lo: number, hi: number): Expr => e.pmin(e.f32(hi), e.pmax(e.f32(lo), x));
+  const cases: readonly { readonly name: string; readonly truncates: boolean; readonly t: Expr }[] = [
+    { name: 'codes', truncates: false, t: clamped(-131, 124) },
+    { name: 'the largest bounds', truncates: false, t: clamped(-(2 ** 22), 2 ** 22) },
+    { name: 'larger bounds', truncates: true, t: clamped(-(2 ** 23), 2 ** 23) },
+    { name: 'one bound', truncates: true, t: e.pmax(e.f32(0), x) },
+    { name: 'bounds that let NaN through', truncates: true, t: e.pmin(e.pmax(x, e.f32(-9)), e.f32(9)) },
+  ];
+  it.each(cases)('$name', async ({ truncates, t }) => {
+    const rng = new Rng(6);
+    const values = Float32Array.from([...SPECIAL, ...SPECIAL.map((v) => v * 0.25), 2 ** 22, 2 ** 22 - 0.5, 1.5 - 2 ** 22, ...Array.from({ length: 200 }, () => rng.int(2001) / 4 - 250)]);
+    const operands: NestOperand[] = [{ dtype: 'f32', elements: values.length }, { dtype: 'i32', elements: values.length }];
+    const body: Stmt[] = [{ s: 'for', v: 'i', n: e.i32(values.length), body: [{ s: 'store', buf: 1, at: i, x: e.cast('i32', e.nearest(t)) }] }];
+    expect((await compare([{ operands, body }], [values], target)).includes('trunc_sat')).toBe(truncates);
+  });
+});
+
 describe('vectorisation', () => {
   const f = (elements: number): NestOperand => ({ dtype: 'f32', elements });
   const i = variable('i');
@@ -267,7 +287,13 @@ describe('vectorisation', () => {
   const cases: readonly { readonly name: string; readonly vector: boolean; readonly operands: readonly NestOperand[]; readonly body: Stmt[] }[] = [
     { name: 'contiguous elements', vector: true, operands: [f(9), f(9)], body: [loop(9, [store(1, i, e.mul(load(0, i), e.f32(3)))])] },
     { name: 'fewer than four elements', vector: false, operands: [f(3), f(3)], body: [loop(3, [store(1, i, load(0, i))])] },
-    { name: 'strided stores', vector: false, operands: [f(9), f(18)], body: [loop(9, [store(1, e.mul(i, e.i32(2)), load(0, i))])] },
+    { name: 'strided stores', vector: true, operands: [f(9), f(18)], body: [loop(9, [store(1, e.mul(i, e.i32(2)), load(0, i))])] },
+    { name: 'strided stores backwards', vector: false, operands: [f(9), f(18)], body: [loop(9, [store(1, e.sub(e.i32(16), e.mul(i, e.i32(2))), load(0, i))])] },
+    { name: 'strided stores to what is read', vector: false, operands: [f(9), f(18)], body: [loop(9, [store(1, e.mul(i, e.i32(2)), load(1, i))])] },
+    { name: 'interleaved rows', vector: true, operands: [f(27), f(27)], body: [loop(9, [loop(3, [store(1, e.add(e.mul(i, e.i32(3)), variable('k')), row)], 'k')])] },
+    { name: 'interleaved rows that overlap', vector: false, operands: [f(27), f(27)], body: [
+      loop(9, [loop(3, [store(1, e.add(e.mul(i, e.i32(2)), variable('k')), row)], 'k')]),
+    ] },
     { name: 'strided loads', vector: false, operands: [f(18), f(9)], body: [loop(9, [store(1, i, load(0, e.mul(i, e.i32(2))))])] },
     { name: 'a sum into a local', vector: false, operands: [f(9), f(9)], body: [
       { s: 'let', name: 's', x: e.f32(0) },

@@ -45,6 +45,11 @@ const STORE4: Readonly<Partial<Record<DType, Store4>>> = {
   f32: store32, i32: store32, i16: store16, u16: store16, i8: store8, u8: store8, bool: store8,
 };
 
+/** Bytes of each lane's element where lanes are stored one by one. */
+const LANE_BYTES: Readonly<Partial<Record<DType, 1 | 2 | 4>>> = { f32: 4, i32: 4, i16: 2, u16: 2, i8: 1, u8: 1, bool: 1 };
+/** 1.5·2²³: added to |t| ≤ 2²², it rounds t to the nearest integer, ties to even, in the low bits of the sum. */
+const ROUNDER = { float: 12582912, bits: 0x4b400000, limit: 2 ** 22 } as const;
+
 const INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = {
   add: 'add', sub: 'sub', mul: 'mul', and: 'and', or: 'or', xor: 'xor', shl: 'shl', shr: 'shr_s', ushr: 'shr_u',
 };
@@ -117,6 +122,29 @@ const strides = (kinds: Kinds): ((x: Expr) => number | null) =>
     if (x.op === 'mul' && x.a.k === 'const') return Math.imul(b, Number(x.a.v));
     return null;
   });
+
+interface Bounds {
+  readonly lo: number;
+  readonly hi: number;
+  readonly nan: boolean;
+}
+
+/** What is known of an f32 expression: constants, and pmin and pmax, which give their first operand where the second is NaN. */
+const boundsOf = perNode<Bounds>((x, self) => {
+  if (x.k === 'const' && x.t === 'f32' && !Number.isNaN(Number(x.v))) return { lo: Number(x.v), hi: Number(x.v), nan: false };
+  if (x.k !== 'bin' || (x.op !== 'pmin' && x.op !== 'pmax')) return { lo: -Infinity, hi: Infinity, nan: true };
+  const [a, b] = [self(x.a), self(x.b)];
+  return x.op === 'pmin'
+    ? { lo: Math.min(a.lo, b.lo), hi: b.nan ? a.hi : Math.min(a.hi, b.hi), nan: a.nan }
+    : { lo: b.nan ? a.lo : Math.max(a.lo, b.lo), hi: Math.max(a.hi, b.hi), nan: a.nan };
+});
+
+/** The t of a cast of nearest(t) to i32 where {@link ROUNDER} does. */
+function roundedOf(x: Extract<Expr, { k: 'cast' }>): Expr | null {
+  if (x.t !== 'i32' || x.x.t !== 'f32' || x.x.k !== 'un' || x.x.op !== 'nearest') return null;
+  const { lo, hi, nan } = boundsOf(x.x.x);
+  return !nan && Math.max(-lo, hi) <= ROUNDER.limit ? x.x.x : null;
+}
 
 /** Names of functions that printed code calls: see {@link supportFunctions}. */
 export type Uses = Set<string>;
@@ -214,8 +242,11 @@ class FunctionPrinter {
         return this.binary(x.op, x.t, x.a, x.b);
       case 'cmp':
         return `(${x.of}.${compareOp(x.op, isFloat(x.of))} ${this.scalar(x.a)} ${this.scalar(x.b)})`;
-      case 'cast':
+      case 'cast': {
+        const t = roundedOf(x);
+        if (t) return `(i32.sub (i32.reinterpret_f32 (f32.add ${this.scalar(t)} (f32.const ${ROUNDER.float}))) (i32.const ${ROUNDER.bits}))`;
         return x.t === x.x.t ? this.scalar(x.x) : `(${CAST[`${x.x.t} ${x.t}`]} ${this.scalar(x.x)})`;
+      }
       case 'sel':
         return `(select ${this.scalar(x.a)} ${this.scalar(x.b)} ${this.scalar(x.c)})`;
       case 'call':
@@ -325,12 +356,10 @@ class FunctionPrinter {
 
   /** Prints a loop four iterations at a time, if that is possible without changing its meaning. */
   private vectorLoop(s: Extract<Stmt, { s: 'for' }>): boolean {
-    const count = s.n.k === 'const' ? Number(s.n.v) : null;
-    if (count !== null && count < LANES) return false;
-    const kinds = vectorKinds(s);
+    const kinds = this.lanesOf(s);
     if (!kinds) return false;
+    const count = s.n.k === 'const' ? Number(s.n.v) : null;
     const stride = strides(kinds);
-    if (!this.independent(s, kinds, stride)) return false;
 
     const v = this.local(s.v, 'i32');
     const changing = writesOf(s.body).add(s.v);
@@ -362,15 +391,30 @@ class FunctionPrinter {
     return true;
   }
 
+  /** How a loop's locals are kept when it is printed four iterations at a time; null where it cannot be. */
+  private lanesOf(s: Extract<Stmt, { s: 'for' }>): Kinds | null {
+    if (s.n.k === 'const' && Number(s.n.v) < LANES) return null;
+    const kinds = vectorKinds(s);
+    if (!kinds) return null;
+    if (this.independent(s, kinds, false)) return kinds;
+    // Lanes far apart are the last resort.
+    for (const t of statementsOf(s.body)) if (t.s === 'for' && this.lanesOf(t)) return null;
+    return this.independent(s, kinds, true) ? kinds : null;
+  }
+
   /**
    * Whether lanes do not meet: every store goes to consecutive elements at a place that nothing else in the loop moves, each
-   * stored operand is accessed at that one place, and every expression has a vector form.
+   * stored operand is accessed at that one place, and every expression has a vector form. Or, `scattered`, there is one store to
+   * elements farther apart than inner loops move it, of an operand that is not read.
    */
-  private independent(s: Extract<Stmt, { s: 'for' }>, kinds: Kinds, stride: (x: Expr) => number | null): boolean {
+  private independent(s: Extract<Stmt, { s: 'for' }>, kinds: Kinds, scattered: boolean): boolean {
+    const stride = strides(kinds);
     const inner = new Set<string>();
+    const counts = new Map<string, number>();
     const definitions = new Map<string, Expr>();
     for (const t of statementsOf(s.body)) {
       if (t.s === 'for') inner.add(t.v);
+      if (t.s === 'for' && t.n.k === 'const') counts.set(t.v, Number(t.n.v));
       if (t.s === 'set') inner.add(t.name);
       if (t.s === 'let') definitions.set(t.name, t.x);
     }
@@ -379,6 +423,15 @@ class FunctionPrinter {
       if (x.k === 'var' && (inner.has(x.name) || (definitions.has(x.name) && !self(definitions.get(x.name)!)))) return false;
       return childrenOf(x).every(self);
     });
+    /** How far inner loops move an index; Infinity where that is not known. */
+    const span = perNode<number>((x, self) => {
+      if (x.k === 'const' || fixed(x)) return 0;
+      if (x.k === 'var') return counts.has(x.name) ? Math.max(0, counts.get(x.name)! - 1) : definitions.has(x.name) && !inner.has(x.name) ? self(definitions.get(x.name)!) : Infinity;
+      if (x.k !== 'bin') return Infinity;
+      if (x.op === 'add' || x.op === 'sub') return self(x.a) + self(x.b);
+      if (x.op === 'mul' && x.b.k === 'const') return self(x.a) * Math.abs(Number(x.b.v));
+      return x.op === 'mul' && x.a.k === 'const' ? self(x.b) * Math.abs(Number(x.a.v)) : Infinity;
+    });
     const vectorForm = this.vectorForm(stride);
 
     const places = new Map<number, Expr>();
@@ -386,14 +439,17 @@ class FunctionPrinter {
       if (t.s === 'for' || t.s === 'if') {
         if (stride(expressionsOf(t)[0]) !== 0) return false;
       } else if (t.s === 'store') {
-        if (!STORE4[this.operands[t.buf].dtype] || stride(t.at) !== 1 || !fixed(t.at)) return false;
+        if (!STORE4[this.operands[t.buf].dtype]) return false;
+        if (scattered ? places.size > 0 || !((stride(t.at) ?? 0) > span(t.at)) : stride(t.at) !== 1 || !fixed(t.at)) return false;
         if ((places.get(t.buf) ?? t.at) !== t.at) return false;
         places.set(t.buf, t.at);
         if (!vectorForm(t.x)) return false;
       } else if (kinds.get(t.name) === 'vector' && !vectorForm(t.x)) return false;
     }
     if (places.size === 0) return false;
-    const loadsInPlace = perNode<boolean>((x, self) => (x.k !== 'load' || (places.get(x.buf) ?? x.at) === x.at) && childrenOf(x).every(self));
+    const loadsInPlace = perNode<boolean>(
+      (x, self) => (x.k !== 'load' || !places.has(x.buf) || (!scattered && places.get(x.buf) === x.at)) && childrenOf(x).every(self),
+    );
     for (const t of statementsOf(s.body)) if (!expressionsOf(t).every(loadsInPlace)) return false;
     return true;
   }
@@ -426,7 +482,9 @@ class FunctionPrinter {
         case 'if':
           return this.branch(s, statement);
         case 'store': {
-          const dtype = this.operands[s.buf].dtype;
+          const { dtype } = this.operands[s.buf];
+          const apart = scope.stride(s.at)!;
+          if (apart !== 1) return this.scatter(s, LANE_BYTES[dtype]!, apart, scope);
           return this.line(this.scratch('v128', 1, (v) => STORE4[dtype]!(this.address(s.buf, s.at), this.vector(s.x, scope), v)));
         }
         default:
@@ -435,6 +493,20 @@ class FunctionPrinter {
       }
     };
     return statement;
+  }
+
+  /** Stores lanes `apart` elements from each other. */
+  private scatter(s: Extract<Stmt, { s: 'store' }>, bytes: 1 | 2 | 4, apart: number, scope: VectorScope): void {
+    this.scratch('i32', 1, (at) => {
+      this.line(`(local.set ${at} ${this.address(s.buf, s.at)})`);
+      return this.scratch('v128', 1, (v) => {
+        this.line(`(local.set ${v} ${this.vector(s.x, scope)})`);
+        for (let lane = 0; lane < LANES; lane++) {
+          this.line(`(v128.store${8 * bytes}_lane offset=${lane * apart * bytes} align=${bytes} ${(lane * 4) / bytes} (local.get ${at}) (local.get ${v}))`);
+        }
+        return '';
+      });
+    });
   }
 
   private splat(x: Expr, scope: VectorScope): string {
@@ -485,8 +557,14 @@ class FunctionPrinter {
         return `(${VECTOR_INT_BINARY[x.op]} ${v(x.a)} ${v(x.b)})`;
       case 'cmp':
         return `(i32x4.neg ${this.mask(x, scope)})`;
-      case 'cast':
+      case 'cast': {
+        const t = roundedOf(x);
+        if (t) {
+          const [magic, bits] = [{ t: 'f32', v: ROUNDER.float }, { t: 'i32', v: ROUNDER.bits }].map((c) => this.splat({ k: 'const', ...c } as Expr, scope));
+          return `(i32x4.sub (f32x4.add ${v(t)} ${magic}) ${bits})`;
+        }
         return x.t === x.x.t ? v(x.x) : x.t === 'f32' ? `(f32x4.convert_i32x4_s ${v(x.x)})` : `(i32x4.trunc_sat_f32x4_s ${v(x.x)})`;
+      }
       case 'sel':
         return `(v128.bitselect ${v(x.a)} ${v(x.b)} ${this.mask(x.c, scope)})`;
       case 'call':
