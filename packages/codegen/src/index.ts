@@ -4,3 +4,4 @@ export * from './memory.js';
 export * from './plan.js';
 export * from './template.js';
 export * from './costs.js';
+export * from './split.js';
