@@ -77,7 +77,12 @@ export class Lab {
   private readonly binaries: CBinary[] = [];
   private count = 0;
 
-  constructor(private readonly options: LabOptions) {}
+  // An interrupted process leaves without disposing.
+  private readonly remove = (): void => rmSync(this.folder, { recursive: true, force: true });
+
+  constructor(private readonly options: LabOptions) {
+    process.on('exit', this.remove);
+  }
 
   /** A file of the lab. */
   write(name: string, data: Uint8Array | string): string {
@@ -133,6 +138,7 @@ export class Lab {
 
   async dispose(): Promise<void> {
     await this.clear();
-    rmSync(this.folder, { recursive: true, force: true });
+    this.remove();
+    process.off('exit', this.remove);
   }
 }

@@ -74,7 +74,8 @@ export function grouped(results: readonly Result[]): Map<string, Map<string, Res
 
 const SUITE_TEXT: Readonly<Record<string, string>> = {
   layers: 'Whole convolution layers with Relu: input codes to output codes, packing, tables and requantisation included. The time of one layer is (t₁₀ − t₂)/8 of networks '
-    + 'with ten and with two of it, so that what a run costs besides (copies of inputs and outputs, calls into the engine) cancels, for onnxruntime as for Bitloom.',
+    + 'with ten and with two of it, so that what a run costs besides (copies of inputs and outputs, calls into the engine) cancels, for onnxruntime as for Bitloom. '
+    + 'Node runs with `--no-liftoff`: single layers are called too seldom for it to optimise them all on its own.',
   models: 'Whole networks at batch 1, copies of inputs and outputs included. First and last layers have 8 bits, as `bitloom compile` gives them unless told otherwise. '
     + 'ResNet-18 and MobileNetV2 have random weights, batch normalisation folded.',
 };

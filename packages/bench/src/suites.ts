@@ -40,7 +40,7 @@ const MODEL_PRECISIONS: readonly Precision[] = [[2, 2], [4, 4], [8, 8], 'f32'];
 interface Entry {
   readonly engine: string;
   readonly precision: string;
-  /** Null where it cannot be made. */
+  /** @throws coded errors where it cannot be made */
   make(n: Network): Promise<Contender>;
 }
 
@@ -65,6 +65,9 @@ function entries(lab: Lab, o: SuiteOptions, precisions: readonly Precision[], pi
     });
   });
 }
+
+/** Engine in results; C that chose its instruction set is named by it. */
+const labelOf = (e: Entry, c: Contender & { readonly isa?: string | null }): string => (e.engine === 'c' ? `c-${c.isa}` : e.engine);
 
 /** Entries made for one network; what fails is told and left out. */
 async function contenders(all: readonly Entry[], n: Network, what: string, o: SuiteOptions): Promise<Map<Entry, Contender>> {
@@ -101,7 +104,7 @@ export async function layers(lab: Lab, o: SuiteOptions): Promise<void> {
     const measured = await measure(both.flatMap((e) => made.map((m) => m.get(e)!)), { ...o, progress: (done, total) => o.progress(`${name}: round ${done} of ${total}`) });
     const one = (i: number, of: (m: Measurement) => number): number => (of(measured[2 * i + 1]) - of(measured[2 * i])) / (LONG - SHORT);
     o.result(both.map((e, i) => ({
-      suite: 'layers', case: name, engine: e.engine, precision: e.precision, macs: layerMacs(shape), min: one(i, (m) => m.min), median: one(i, (m) => m.median),
+      suite: 'layers', case: name, engine: labelOf(e, made[0].get(e)!), precision: e.precision, macs: layerMacs(shape), min: one(i, (m) => m.min), median: one(i, (m) => m.median),
     })));
     await lab.clear();
   }
@@ -129,7 +132,7 @@ export async function models(lab: Lab, o: SuiteOptions): Promise<void> {
     const made = await contenders(entries(lab, o, MODEL_PRECISIONS, true), n, name, o);
     const measured = await measure([...made.values()], { ...o, progress: (done, total) => o.progress(`${name}: round ${done} of ${total}`) });
     const macs = layersOf(n.graph).reduce((s, l) => s + l.macs, 0);
-    o.result([...made.keys()].map((e, i) => ({ suite: 'models', case: name, engine: e.engine, precision: e.precision, macs, min: measured[i].min, median: measured[i].median })));
+    o.result([...made].map(([e, c], i) => ({ suite: 'models', case: name, engine: labelOf(e, c), precision: e.precision, macs, min: measured[i].min, median: measured[i].median })));
     await lab.clear();
   }
 }
