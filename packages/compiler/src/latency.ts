@@ -6,7 +6,7 @@ import type { ConvParams, Program } from '@bitloom/kernel-spec';
 import type { Bits, QuantParams } from '@bitloom/numerics';
 import { type LatencyModel, toAssignment } from '@bitloom/search';
 import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
-import { type Flavour, planOf } from './targets.js';
+import { type Flavour, candidatesOf, planOf } from './targets.js';
 
 /**
  * The program of a float graph at the same bits everywhere, with scales of 1: its calls have the shapes of any assignment's, and its
@@ -57,6 +57,6 @@ export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): Late
   };
 
   function fastest(p: ConvParams): number {
-    return flavour.variants.reduce((least, v) => (v.accepts(p) ? Math.min(least, costs.conv(v, p).ns) : least), Infinity);
+    return Math.min(...candidatesOf(flavour, p, costs).map((v) => costs.conv(v, p).ns));
   }
 }

@@ -5,7 +5,7 @@ import { ISAS, cVariantsFor } from '@bitloom/backend-c';
 import { variantsFor } from '@bitloom/backend-wasm';
 import { type CostModel, CostTable, type KernelVariant, type Plan, type VariantFilter, costModel, makePlan, parseCostTable } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
-import type { Program } from '@bitloom/kernel-spec';
+import type { ConvParams, Program } from '@bitloom/kernel-spec';
 import type { TargetName } from './options.js';
 
 /** Name under which cost tables keep times of a target. */
@@ -52,13 +52,34 @@ export async function readCosts(file: string): Promise<CostTable> {
 /** Costs of a backend. @param user a table that goes before the shipped one */
 export const costsOf = (backend: Backend, user: CostTable | null): CostModel => costModel(backend, [...(user ? [user] : []), defaultCosts(backend)]);
 
+/** The kernels to choose from: those that were timed on the call, all where none was. Estimates are no match for measurements. */
+export function candidatesOf(f: Flavour, p: ConvParams, costs: CostModel): readonly KernelVariant[] {
+  const all = f.variants.filter((v) => v.accepts(p));
+  const timed = all.filter((v) => costs.conv(v, p).measured);
+  return timed.length > 0 ? timed : all;
+}
+
 /** Plan with the cheapest kernels. */
 export const planOf = (program: Program, f: Flavour, costs: CostModel, filter?: VariantFilter): Plan =>
-  makePlan(program, { target: f.isa, variants: f.variants, filter, cost: (v, p) => costs.conv(v, p).ns });
+  makePlan(program, {
+    target: f.isa, variants: f.variants, cost: (v, p) => costs.conv(v, p).ns,
+    filter: (v, p) => candidatesOf(f, p, costs).includes(v) && (filter?.(v, p) ?? true),
+  });
 
 /** Plans of a program for a target, one for each of {@link flavoursOf}. */
 export const plansFor = (program: Program, target: TargetName, user: CostTable | null = null): readonly [Plan, ...Plan[]] =>
   flavoursOf(target).map((f) => planOf(program, f, costsOf(f.backend, user))) as unknown as readonly [Plan, ...Plan[]];
+
+/** How many times the estimate of the best a kernel's may be before it is not worth timing. */
+const HOPELESS = 10;
+
+/** The kernels worth timing on a convolution: all but those whose estimates are far above the best. */
+export function contenders(f: Flavour, p: ConvParams): readonly KernelVariant[] {
+  const costs = costsOf(f.backend, null);
+  const all = f.variants.filter((v) => v.accepts(p)).map((variant) => ({ variant, ns: costs.conv(variant, p).ns }));
+  const best = Math.min(...all.map((v) => v.ns));
+  return all.filter((v) => v.ns <= HOPELESS * best).map((v) => v.variant);
+}
 
 /**
  * The flavour whose times count where one number is asked for: the best one that the user's table has times of, else the plainest.

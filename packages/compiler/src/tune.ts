@@ -16,7 +16,7 @@ import { loadModel } from './model.js';
 import type { TuneOptions } from './options.js';
 import type { Hooks } from './pipeline.js';
 import { typicalProgram } from './shapes.js';
-import { type Backend, type Flavour, costsOf, flavoursOf, planOf } from './targets.js';
+import { type Backend, type Flavour, contenders, costsOf, flavoursOf, planOf } from './targets.js';
 import { type Between, type Rounds, type Times, cIsas, cMachine, timeC, timeWasm, wasmMachine } from './timing.js';
 
 /** Same bits everywhere; null: f32. */
@@ -161,13 +161,11 @@ interface Wanted {
 }
 
 /** Each of a program's once. */
-function timesOf(program: Program, { backend, variants }: Flavour): Wanted[] {
+function timesOf(program: Program, f: Flavour): Wanted[] {
+  const { backend } = f;
   const found = new Map<string, Wanted>();
-  for (const p of convsOf(program)) {
-    const key = convKey(p);
-    for (const v of variants) {
-      if (!v.accepts(p)) continue;
-      const { name } = v;
+  for (const [key, p] of new Map(convsOf(program).map((c) => [convKey(c), c]))) {
+    for (const { name } of contenders(f, p)) {
       const id = convId(name, key);
       found.set(id, { id, key, of: (t) => t.convs.get(`${backend} ${name}`), set: (t, ns) => t.setConv(backend, name, key, ns) });
     }
@@ -181,19 +179,17 @@ function timesOf(program: Program, { backend, variants }: Flavour): Wanted[] {
 
 const bytesOf = (plans: readonly Plan[]): number => plans.reduce((s, p) => s + p.weights.length + p.preparedBytes + p.arenaBytes, 0);
 
-/** As many plans as the call with the most wanted kernels needs, so that each of each call is in one of them; any kernel where none is wanted. */
+/** As many plans as the call with the most wanted kernels needs, so that each of each call is in one of them; the cheapest where none is wanted. */
 function lanes(program: Program, f: Flavour, wanted: ReadonlySet<string>): Plan[] {
   const kernels = new Map(convsOf(program).map((p) => {
     const key = convKey(p);
-    const all = f.variants.filter((v) => v.accepts(p));
-    const some = all.filter((v) => wanted.has(convId(v.name, key)));
-    return [key, some.length > 0 ? some : all.slice(0, 1)];
+    return [key, f.variants.filter((v) => v.accepts(p) && wanted.has(convId(v.name, key)))];
   }));
   const count = Math.max(1, ...[...kernels.values()].map((k) => k.length));
   const costs = costsOf(f.backend, null);
   return Array.from({ length: count }, (_, lane) => planOf(program, f, costs, (v, p) => {
     const all = kernels.get(convKey(p))!;
-    return v === all[Math.min(lane, all.length - 1)];
+    return all.length === 0 || v === all[Math.min(lane, all.length - 1)];
   }));
 }
 
