@@ -82,14 +82,14 @@ export const scalarFamilies: readonly Family[] = [
   {
     name: 'int8__scalar', kernel: 'int8', isa: 'scalar',
     accepts: (p) => p.kind === 'int',
-    cost: (p) => convMacs(p) / 2.8 + 3 * outputs(p),
+    cost: (p) => convMacs(p) / 1.5 + 3 * outputs(p),
     packing: integerPacking,
     specialise: elementKernel,
   },
   {
     name: 'f32__scalar', kernel: 'f32', isa: 'scalar',
     accepts: (p) => p.kind === 'f32',
-    cost: (p) => convMacs(p) / 2.8 + 3 * outputs(p),
+    cost: (p) => convMacs(p) / 1.5 + 3 * outputs(p),
     packing: () => 'f32',
     specialise: elementKernel,
   },
