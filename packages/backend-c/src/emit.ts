@@ -208,7 +208,7 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     name, parameters, macro: name.toUpperCase(),
     constants: constants && `${constants}\n`,
     isas,
-    targets: ISAS.filter((i) => i.attribute && plans.some((p) => isaOf(p) === i)).map((i) => ({ macro: i.name.toUpperCase(), attribute: i.attribute })),
+    targets: ISAS.filter((i) => i.attribute).map((i) => ({ macro: i.name.toUpperCase(), attribute: i.attribute })),
     x86: plans.some((p) => isaOf(p).attribute) ? isaOf(plans.find((p) => isaOf(p).attribute)!).guard : null,
     prepared: plans.some((p) => p.preparedBytes > 0),
     copyIn: inputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),

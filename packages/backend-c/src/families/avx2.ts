@@ -1,6 +1,7 @@
 /** Kernels for AVX2. */
 import { type ConvParams, convK, convMacs } from '@bitloom/kernel-spec';
 import { type CPart, positionsOf, template } from '../variant.js';
+import { depthwiseFamily } from './depthwise-x86.js';
 import { lutFamily } from './lut-x86.js';
 import { type Layout, type RowsFamily, rowsVariant, tileViews } from './rows.js';
 
@@ -62,4 +63,4 @@ const bytes: RowsFamily = {
 
 const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 700 }, [load, finish, sums]);
 
-export const AVX2_VARIANTS = [words, bytes, ...[1, 2, 3].map(lut)].map(rowsVariant);
+export const AVX2_VARIANTS = [words, bytes, depthwiseFamily('avx2', 8, 2, 10, [load, finish]), ...[1, 2, 3].map(lut)].map(rowsVariant);

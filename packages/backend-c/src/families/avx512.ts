@@ -1,7 +1,8 @@
 /** Kernels for AVX-512 with VNNI, VBMI and VPOPCNTDQ. */
 import { convK, convMacs } from '@bitloom/kernel-spec';
 import { type CPart, positionsOf, template } from '../variant.js';
-import { lutFamily } from './lut-x86.js';
+import { depthwiseFamily } from './depthwise-x86.js';
+import { type LutTarget, lutFamily } from './lut-x86.js';
 import { type RowsFamily, rowsVariant, tileViews } from './rows.js';
 
 const renderFinish = template<object>('finish_avx512.c.hbs');
@@ -52,4 +53,10 @@ const vpopcnt: RowsFamily = {
   parts: () => [finish, sums, { name: 'vpopcnt', render: () => renderPopcnt(tileViews('bl_vpopcnt', VECTORS, PIXELS)) }],
 };
 
-export const AVX512_VARIANTS = [vnni, vpopcnt, ...[1, 2, 3].map((w) => lutFamily(w, { isa: 'avx512', name: 'lut_vpermb', taps: 6, bytes: 64, codeBits: 4, registers: 24, rate: 1000 }, [finish, sums]))].map(rowsVariant);
+const renderLoad = template<object>('load_avx512.c.hbs');
+const load: CPart = { name: 'load_avx512', render: () => renderLoad({}) };
+const lutTarget: LutTarget = { isa: 'avx512', name: 'lut_vpermb', taps: 6, bytes: 64, codeBits: 4, registers: 24, rate: 1000 };
+
+export const AVX512_VARIANTS = [
+  vnni, vpopcnt, depthwiseFamily('avx512', 16, 4, 20, [load, finish]), ...[1, 2, 3].map((w) => lutFamily(w, lutTarget, [load, finish, sums])),
+].map(rowsVariant);

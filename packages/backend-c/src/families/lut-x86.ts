@@ -36,7 +36,7 @@ export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): Row
       ...(t.isa === 'avx512'
         ? { mm: '_mm512', type: '__m512i', zero: '_mm512_setzero_si512()', low: '_mm512_castsi512_si256', high: '_mm512_extracti64x4_epi64' }
         : { mm: '_mm256', type: '__m256i', zero: '_mm256_setzero_si256()', low: '_mm256_castsi256_si128', high: '_mm256_extracti128_si256' }),
-      name: symbol(a),
+      name: symbol(a), several: a > 1,
       tiles: tiles.map((tile) => {
         const indices = tile.vectors * w;
         const rows = upto(tile.pixels).map((pixel) => ({

@@ -20,6 +20,8 @@ export interface RowsFamily {
   readonly lanes: number;
   readonly vectors: number;
   readonly pixels: number;
+  /** For depthwise convolutions: a vector of channels reads the same vector of input channels. Taps are segments. */
+  readonly channelwise?: boolean;
   /** Kernels that take unsigned weight codes need sums of codes under each window. */
   readonly codes: boolean;
   /** Bytes, in one of `planes` planes, of the converted input channels of a group at one position. */
@@ -56,10 +58,11 @@ export interface Layout {
 const POSITIONS = 48;
 
 export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
-  const cg = p.inC / p.groups;
+  const groups = f.channelwise ? 1 : p.groups;
+  const cg = p.inC / groups;
   const cell = f.cell(p, cg);
-  const pixel = p.groups * cell;
-  const split = p.kW > 1 && (p.dilW > 1 || p.groups > 1);
+  const pixel = groups * cell;
+  const split = f.channelwise || (p.kW > 1 && (p.dilW > 1 || p.groups > 1));
   const columns = (p.outW - 1) * p.strideW + (p.kW - 1) * p.dilW + 1;
   const height = (rows: number): number => (rows - 1) * p.strideH + (p.kH - 1) * p.dilH + 1;
   const inside = p.padT === 0 && p.padL === 0 && height(p.outH) <= p.inH && columns <= p.inW;
@@ -67,7 +70,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.ceil(POSITIONS / p.outW))));
   const ring = height(rows);
   const segments = p.kH * (split ? p.kW : 1);
-  const steps = Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
+  const steps = f.channelwise ? 1 : Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
   const plane = columns * pixel;
   const row = up64(plane * f.planes(p) + 64);
   let scratch = 0;
@@ -78,10 +81,10 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   };
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
-    f.convert === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * p.groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
+    f.convert === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
     f.vectors * f.lanes * f.pixels * 4,
   ].map(take);
-  const vectors = p.groups * Math.ceil(p.outC / p.groups / f.lanes);
+  const vectors = groups * Math.ceil(p.outC / groups / f.lanes);
   const vector = segments * steps * f.vectorBytes(p);
   const weights = up64(vectors * f.lanes * 4);
   return {
@@ -100,7 +103,7 @@ export function rowsVariant(f: RowsFamily): CVariant {
   const symbol = (p: ConvParams): string => `${f.name}_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
   return {
     name: f.name, kernel: f.kernel, isa: f.isa, signature: 'prepared', needs: [],
-    accepts: (p) => p.kind === 'int' && !isDepthwise(p) && f.accepts(p),
+    accepts: (p) => p.kind === 'int' && isDepthwise(p) === Boolean(f.channelwise) && f.accepts(p),
     packing: packingOf,
     prepared: (p) => rowsLayout(f, p).prepared,
     scratch: (p) => rowsLayout(f, p).scratch,
@@ -112,7 +115,7 @@ export function rowsVariant(f: RowsFamily): CVariant {
       const { w } = intBits(p);
       return renderKernel({
         title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, codes: f.codes,
-        alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0, center: f.center ?? 0,
+        channelwise: Number(f.channelwise ?? false), alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0, center: f.center ?? 0,
         tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert ?? 'NULL',
         sum: f.codes ? `bl_sum_${f.isa}` : 'NULL', windows: f.codes ? `bl_windows_${f.isa}` : 'NULL',
         finish: `bl_finish_${suffix(p) === 'u8' ? 'codes' : 'f32'}_${f.isa}`,
