@@ -13,9 +13,9 @@ const renderCodes = template<object>('neon_codes.c.hbs');
 /** Sums of codes under windows, and bits of codes. */
 const codes: CPart = { name: 'neon_codes', render: () => renderCodes({}) };
 
-/** ns by instructions, two a ns: `perStep` for each vector, segment step and position. Not measured. */
+/** ns by instructions, five a ns: `perStep` for each vector, segment step and position. Not measured. */
 const ns = (p: ConvParams, l: Layout, perCode: number, perStep: number): number =>
-  200 + l.converted * p.inC * perCode + (convMacs(p) / convK(p)) * 0.5 + (l.vectors * l.segments * l.steps * positionsOf(p) * perStep) / 2;
+  200 + l.converted * p.inC * perCode + (convMacs(p) / convK(p)) * 0.5 + (l.vectors * l.segments * l.steps * positionsOf(p) * perStep) / 5;
 
 const VECTORS = 4;
 const PIXELS = 4;
