@@ -172,12 +172,12 @@ function variant(isa: Isa, float: boolean): WasmVariant {
     },
     cost: (p) => (isa === 'scalar' ? convMacs(p) + 3 * outputs(p) : convMacs(p) / 20 + 0.2 * outputs(p)),
     packing: (p) => (float ? 'f32' : integerPacking(p)),
-    scratch: (p) => scratchOffsets(numbersOf(isa, p).scratch).bytes,
+    scratch: (p, part = p) => scratchOffsets(numbersOf(isa, part).scratch).bytes,
     prepared: (p) => numbersOf(isa, p).constsBytes + weightsBytes(shapeOf(isa, p), p),
     symbol: (p) => `${kernel}_w${p.weightBits ?? 32}_${p.dilH === 1 ? 'joined' : 'apart'}__${isa}`,
     code: (p) => codeOf(isa, p),
-    descriptor: (p, a) => {
-      const n = numbersOf(isa, p);
+    descriptor: (p, a, part = p) => {
+      const n = numbersOf(isa, part);
       return descriptorOf(n.values, scratchOffsets(n.scratch).at, n.constsBytes, a);
     },
   };

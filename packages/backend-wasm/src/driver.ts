@@ -8,6 +8,7 @@
  * - `gathered`: patches copied tap by tap; where channels are no multiple of the family's grain, or pixels are skipped.
  */
 import { alignUp } from '@bitloom/codegen';
+import { fail } from '@bitloom/diagnostics';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import type { Family, FamilyKernel, WasmFunction } from './family.js';
@@ -221,6 +222,14 @@ export function familyVariant(family: Family): WasmVariant {
     const kernel = family.specialise(p);
     return (last = { p, kernel, numbers: numbersOf(p, kernel) });
   };
+  /** A part has the kernel, and so the weights, of the whole. */
+  const partOf = (p: ConvParams, part: ConvParams = p): Numbers => {
+    const { kernel, numbers: whole } = of(p);
+    if (part === p) return whole;
+    const numbers = numbersOf(part, kernel);
+    if (numbers.mode !== whole.mode || numbers.layout !== whole.layout) fail('E901', 'a part of a convolution that would run otherwise than the whole');
+    return numbers;
+  };
   return {
     name: family.name,
     kernel: family.kernel,
@@ -228,10 +237,10 @@ export function familyVariant(family: Family): WasmVariant {
     accepts: family.accepts,
     cost: family.cost,
     packing: family.packing,
-    scratch: (p) => scratchOffsets(of(p).numbers.scratch).bytes,
+    scratch: (p, part) => scratchOffsets(partOf(p, part).scratch).bytes,
     prepared: (p) => of(p).numbers.constsBytes + of(p).numbers.blocksBytes,
     symbol: (p) => `${of(p).kernel.symbol}_${p.output}_${of(p).numbers.layout}__${family.isa}`,
     code: (p) => convCode(family, p, of(p).kernel, of(p).numbers),
-    descriptor: (p, addresses) => descriptor(of(p).numbers, addresses),
+    descriptor: (p, addresses, part) => descriptor(partOf(p, part), addresses),
   };
 }

@@ -13,6 +13,8 @@ export interface WasmInstance {
   run(inputs: TensorMap): Map<string, Tensor>;
   /** The same call by call. */
   runSteps(inputs: TensorMap, onStep: OnStep): Map<string, Tensor>;
+  /** The same together with the other threads, all of which have called `worker`. */
+  runThreads(inputs: TensorMap): Map<string, Tensor>;
 }
 
 interface Exports {
@@ -20,11 +22,19 @@ interface Exports {
   prepare(): void;
   run(): void;
   step(i: number): void;
+  start(maySleep: 0 | 1): void;
 }
 
-/** Instantiates a module, copies the plan's weights into it and lets it prepare them. Instances may be run again and again. */
-export async function instantiateWasm(emitted: Pick<EmittedWasm, 'wasm' | 'layout'>, plan: Plan): Promise<WasmInstance> {
-  const { instance } = await WebAssembly.instantiate(emitted.wasm as BufferSource, {});
+/** The memory that a module for several threads imports. */
+export const sharedMemory = ({ pages }: EmittedWasm['layout']): WebAssembly.Memory => new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+
+/**
+ * Instantiates a module, copies the plan's weights into it and lets it prepare them. Instances may be run again and again. One for
+ * several threads runs alone, in `memory`, if given.
+ */
+export async function instantiateWasm(emitted: Pick<EmittedWasm, 'wasm' | 'layout'>, plan: Plan, memory?: WebAssembly.Memory): Promise<WasmInstance> {
+  const env: WebAssembly.Imports = plan.threads > 1 ? { env: { memory: memory ?? sharedMemory(emitted.layout) } } : {};
+  const { instance } = await WebAssembly.instantiate(emitted.wasm as BufferSource, env);
   const exports = instance.exports as unknown as Exports;
   const bytes = new Uint8Array(exports.memory.buffer);
   bytes.set(plan.weights, emitted.layout.weightsBase);
@@ -55,6 +65,11 @@ export async function instantiateWasm(emitted: Pick<EmittedWasm, 'wasm' | 'layou
     run(inputs) {
       setInputs(inputs);
       exports.run();
+      return outputs();
+    },
+    runThreads(inputs) {
+      setInputs(inputs);
+      exports.start(1);
       return outputs();
     },
     runSteps(inputs, onStep) {

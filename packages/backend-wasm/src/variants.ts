@@ -28,8 +28,8 @@ export interface ConvCode {
 export interface WasmVariant extends KernelVariant {
   readonly isa: Isa;
   code(p: ConvParams): ConvCode;
-  /** Constant words, 4-aligned, from which the call's functions read sizes and addresses. */
-  descriptor(p: ConvParams, at: Addresses): Int32Array;
+  /** Constant words, 4-aligned, from which the call's functions read sizes and addresses: of the whole call, or of a part of it. */
+  descriptor(p: ConvParams, at: Addresses, part?: ConvParams): Int32Array;
 }
 
 /** All variants. The scalar ones accept everything of their kind, so that the choice never fails. */

@@ -4,6 +4,7 @@ import { byteSize } from '@bitloom/tensor';
 import { type BufferDef, type KernelCall, type Port, type Program, convK } from '@bitloom/kernel-spec';
 import { alignUp, planMemory } from './memory.js';
 import { PACKINGS, type PackingName, type WeightShape } from './packing.js';
+import { type ConvPart, splitConv } from './split.js';
 import { type KernelVariant, type RankedVariant, type VariantCost, type VariantFilter, preparedFrom, rankVariants } from './variant.js';
 
 /**
@@ -23,9 +24,15 @@ export interface PlannedCall {
   readonly args: readonly Location[];
   readonly results: readonly Location[];
   readonly scratch: Location | null;
+  /** What threads compute of a convolution, each with its own piece of the scratch; one part without threads, none for nests. */
+  readonly parts: readonly PlannedPart[];
   readonly prepared: Location | null;
   /** The chosen variant and its next best rival with their costs in ns; empty for nests. */
   readonly ranking: readonly RankedVariant[];
+}
+
+export interface PlannedPart extends ConvPart {
+  readonly scratch: Location | null;
 }
 
 /** How one constant buffer was packed. */
@@ -43,6 +50,8 @@ export interface PlannedPort extends Port {
 export interface Plan {
   readonly program: Program;
   readonly target: string;
+  /** That calls are split for. */
+  readonly threads: number;
   readonly calls: readonly PlannedCall[];
   readonly constants: readonly PackedConstant[];
   /**
@@ -74,6 +83,8 @@ export interface PlanOptions {
   readonly variants: readonly KernelVariant[];
   readonly filter?: VariantFilter;
   readonly cost?: VariantCost;
+  /** Threads that the calls are split for; default 1. */
+  readonly threads?: number;
 }
 
 /** @throws E601 when no variant accepts a call, or the weights of a convolution are not constant */
@@ -144,7 +155,10 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
   });
   if (preparedBytes) preparedBytes += WEIGHTS_SLACK;
 
-  const scratch = program.calls.map((c, i) => (c.family === 'conv' ? variants[i]!.scratch(c.params) : 0));
+  const { threads = 1 } = options;
+  const parts = program.calls.map((c) => (c.family === 'conv' ? splitConv(c.params, threads) : []));
+  const partScratch = program.calls.map((c, i) => (c.family === 'conv' ? parts[i].map((part) => variants[i]!.scratch(c.params, part.params)) : []));
+  const scratch = partScratch.map((of) => of.slice(0, -1).reduce((n, bytes) => n + alignUp(bytes, PREPARED_ALIGNMENT), of.at(-1) ?? 0));
   const ids = [...lives.keys()];
   const memory = planMemory([
     ...ids.map((b) => ({ bytes: bufferBytes(program.buffers[b]), ...lives.get(b)! })),
@@ -160,6 +174,11 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     args: call.args.map((a, position) => (program.buffers[a].data ? constantOf(call, i, a, position) : arena.get(a)!)),
     results: call.results.map((r) => arena.get(r)!),
     scratch: scratch[i] > 0 ? { region: 'arena', offset: memory.offsets[ids.length + i], bytes: scratch[i] } : null,
+    parts: parts[i].map((part, k) => {
+      const before = partScratch[i].slice(0, k).reduce((n, bytes) => n + alignUp(bytes, PREPARED_ALIGNMENT), 0);
+      const bytes = partScratch[i][k];
+      return { ...part, scratch: bytes > 0 ? { region: 'arena', offset: memory.offsets[ids.length + i] + before, bytes } : null };
+    }),
     prepared: prepared[i],
     ranking: rankings[i],
   }));
@@ -173,7 +192,7 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     at += b.length;
   }
   return {
-    program, target: options.target, calls, constants, weights, packedBytes, preparedBytes, preparations,
+    program, target: options.target, threads, calls, constants, weights, packedBytes, preparedBytes, preparations,
     arenaBytes: memory.bytes + WEIGHTS_SLACK, liveBytes: memory.live, inputs, outputs,
   };
 }

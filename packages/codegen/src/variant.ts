@@ -19,8 +19,8 @@ export interface KernelVariant {
   /** Estimated time in ns of one call on the reference machine; the smallest wins. Measured tables replace it. */
   cost(p: ConvParams): number;
   packing(p: ConvParams): PackingName;
-  /** Bytes of arena scratch during the call. */
-  scratch(p: ConvParams): number;
+  /** Bytes of arena scratch during the call, or while a part of it is computed (see split.ts; the whole decides how). */
+  scratch(p: ConvParams, part?: ConvParams): number;
   /**
    * Bytes in which the kernel keeps the weights in its own layout, filled once, before the first call, from the packed weights
    * (and from {@link preparedFrom} alone); 0 when it reads packed weights.
