@@ -124,12 +124,12 @@ function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corr
   const { signature } = variant;
   const [x, w, ...vectors] = c.args;
   const int = p.kind === 'int';
-  const scratchType = { int: 'uint8_t', depthwise: 'int8_t', prepared: 'uint8_t', f32: null, 'f32-scratch': 'float' }[signature];
+  const scratchType = { int: 'uint8_t', depthwise: 'int8_t', prepared: 'uint8_t', 'prepared-f32': null, f32: null, 'f32-scratch': 'float' }[signature];
   const args = [
     `&conv_${index}`,
     ...(variant.layout ? [`&${layoutName(isa, index)}`] : []),
     input(int ? 'uint8_t' : 'float', x),
-    signature === 'prepared' ? preparedAt(c.prepared) : input(int ? 'uint8_t' : 'float', w),
+    variant.prepared(p) > 0 ? preparedAt(c.prepared) : input(int ? 'uint8_t' : 'float', w),
     ...vectors.map((l) => input('float', l)),
     ...(signature === 'int' ? [corrected.has(index) ? `correction_${index}` : 'NULL'] : []),
     pointer(p.output === 'codes' && int ? 'uint8_t' : 'float', c.results[0]),

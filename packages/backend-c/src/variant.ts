@@ -17,8 +17,8 @@ export interface CVariant extends KernelVariant {
   parts?(p: ConvParams): readonly CPart[];
   /** Initialiser of the call's `bl_layout`, a parameter after the geometry, where the function has one. */
   layout?(p: ConvParams): string;
-  /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch. */
-  readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch' | 'prepared';
+  /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch ('prepared-f32': no scratch). */
+  readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch' | 'prepared' | 'prepared-f32';
 }
 
 /** A piece of C, emitted once and in the order in which kernels first need it. */

@@ -5,6 +5,7 @@ import type { Bits } from '@bitloom/numerics';
 import { type CIsa, ISAS } from './isa.js';
 import { AVX2_VARIANTS } from './families/avx2.js';
 import { AVX512_VARIANTS } from './families/avx512.js';
+import { F32_VARIANTS } from './families/f32-x86.js';
 import { lut16 } from './families/lut16.js';
 import { mul64, mul64Depthwise } from './families/mul64.js';
 import { NEON_VARIANTS } from './families/neon.js';
@@ -191,7 +192,7 @@ const f32: CVariant = {
 };
 
 /** Every kernel of the C backend; `int8` accepts all integer parameters, `f32_panel4` and `f32` together all others. */
-export const C_VARIANTS: readonly CVariant[] = [depthwise, mul64Depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX2_VARIANTS, ...AVX512_VARIANTS, ...NEON_VARIANTS];
+export const C_VARIANTS: readonly CVariant[] = [depthwise, mul64Depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX2_VARIANTS, ...AVX512_VARIANTS, ...F32_VARIANTS, ...NEON_VARIANTS];
 
 /** Kernels that code for an instruction set may use: its own, and those it includes. */
 export const cVariantsFor = (isa: CIsa): readonly CVariant[] =>
