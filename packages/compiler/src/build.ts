@@ -79,16 +79,19 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
   let codeBytes = 0;
   if (wasmTarget) {
     const modules: WasmModule[] = [];
-    for (const [i, plan] of plans.get(wasmTarget)!.entries()) {
+    const threaded = o.threads > 1 ? plansFor(program, wasmTarget, costs, o.threads) : [];
+    for (const [i, plan] of [...plans.get(wasmTarget)!, ...threaded].entries()) {
       if (!Buffer.from(plan.weights).equals(packed.weights)) fail('E901', 'modules of a bundle pack their weights differently');
       const { wasm, layout } = await emitWasm(plan);
-      const module = i === 0 ? 'model.wasm' : `model.${plan.target.replace('wasm-', '')}.wasm`;
+      const shared = plan.threads > 1;
+      const module = i === 0 ? 'model.wasm' : `model.${[plan.target.replace('wasm-', ''), ...(shared ? ['threads'] : [])].join('.')}.wasm`;
       files.set(module, wasm);
       codeBytes += wasm.length;
       const address = (p: Plan['inputs'][number]): number => addressOf(layout, p.location);
       modules.unshift({
-        module, features: WASM_FEATURES[plan.target], arenaBytes: plan.arenaBytes, weightsBase: layout.weightsBase, arenaBase: layout.arenaBase,
-        codeBytes: wasm.length, inputs: plan.inputs.map(address), outputs: plan.outputs.map(address),
+        module, features: [...WASM_FEATURES[plan.target], ...(shared ? ['threads' as const] : [])], arenaBytes: plan.arenaBytes,
+        weightsBase: layout.weightsBase, arenaBase: layout.arenaBase, codeBytes: wasm.length, ...(shared ? { threads: plan.threads, pages: layout.pages } : {}),
+        inputs: plan.inputs.map(address), outputs: plan.outputs.map(address),
         results: plan.calls.map((call) => call.results.map((r) => addressOf(layout, r))),
       });
     }
@@ -99,7 +102,7 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     };
     const spec: ModelSpec = {
       weightsBytes: packed.packedBytes, inputs: packed.inputs.map(port), outputs: packed.outputs.map(port),
-      modules: modules.map(({ module: file, features, weightsBase, inputs, outputs }) => ({ file, features, weightsBase, inputs, outputs })) as never,
+      modules: modules.map(({ module: file, features, weightsBase, inputs, outputs, threads, pages }) => ({ file, features, weightsBase, inputs, outputs, threads, pages })) as never,
     };
     for (const [path, text] of writeLoader(model.name, spec, WEIGHTS)) files.set(path, text);
   }
@@ -110,7 +113,7 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     let bytes = 0;
     for (const [path, text] of emitted) {
       files.set(`${C_FOLDER}/${path}`, text);
-      if (path === `${name}.c` || path === `${name}.h`) bytes += text.length;
+      if (path === `${name}.c` || path === `${name}.h`) bytes += Buffer.byteLength(text);
     }
     if (o.target[0] === 'c') codeBytes = bytes;
     targets.c = { folder: C_FOLDER, name, arenaBytes: arenaBytes(cPlans), codeBytes: bytes };
