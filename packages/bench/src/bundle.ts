@@ -103,7 +103,8 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
   const own = fileURLToPath(new URL('..', import.meta.url));
   const peers = o.against.map((name) => ({ name, ...findPeer(name, [o.folder, own]) }));
   for (const file of [o.model, o.qdq]) {
-    if (file !== null) await readFile(file).catch((cause: NodeJS.ErrnoException) => fail('E704', 'model cannot be read', { node: file, found: cause.code }, cause));
+    if (file === null) continue;
+    await readFile(file).catch((cause: NodeJS.ErrnoException) => fail('E704', 'model cannot be read', { node: file, found: cause.code }, cause));
   }
   const b = await openBundle(folder);
   const program = await referenceProgram(b);
@@ -120,7 +121,10 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
       }
     }
     const measured = await measure(all.map((a) => a.contender), o);
-    const engines = all.map(({ contender: _, ...e }, i): EngineTime => ({ ...e, iterations: measured[i].iterations, min: measured[i].min, median: measured[i].median }));
+    const engines = all.map(({ contender: _, ...e }, i): EngineTime => {
+      const { iterations, min, median } = measured[i];
+      return { ...e, iterations, min, median };
+    });
     const profile: BundleBenchReport['profile'][number][] = [];
     if (o.profile) {
       for (const [i, { engine, detail, contender }] of mine.entries()) {

@@ -122,5 +122,6 @@ ${inputs.map((bytes, i) => `      ok = ok && read_file(&at, in${i}, ${bytes});\n
   return 0;
 }
 `;
-  return new Map([...[...files].filter(([file]) => file.endsWith('.h') ? file !== 'vectors.h' : file.endsWith('.c') && file !== 'selftest.c'), ['bench.c', main]]);
+  const library = [...files].filter(([file]) => /\.[ch]$/.test(file) && file !== 'selftest.c' && file !== 'vectors.h');
+  return new Map([...library, ['bench.c', main]]);
 }

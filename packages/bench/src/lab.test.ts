@@ -57,7 +57,8 @@ describe('a lab', () => {
 
   it.skipIf(!cc)('tells that the machine lacks an instruction set', async () => {
     const program = programOf(net, 'f32', false);
-    const missing = lab.c('c', cNetwork(program, null, null), [...net.inputs.values()], { isa: process.arch === 'arm64' ? 'avx2' : 'neon', flags: ['-std=c99', '-O1'] });
+    const engine = { isa: process.arch === 'arm64' ? 'avx2' : 'neon', flags: ['-std=c99', '-O1'] } as const;
+    const missing = lab.c('c', cNetwork(program, null, null), [...net.inputs.values()], engine);
     await expect(missing).rejects.toMatchObject({ code: 'E604' });
   });
 
@@ -70,7 +71,8 @@ describe('a lab', () => {
   it('says how to install what is missing', () => {
     const empty = mkdtempSync(join(tmpdir(), 'bitloom-empty-'));
     try {
-      expect(() => findPeer('onnxruntime-web', [empty])).toThrow(expect.objectContaining({ code: 'E705', diagnostic: expect.objectContaining({ remedy: 'npm install onnxruntime-web' }) }));
+      const diagnostic: unknown = expect.objectContaining({ remedy: 'npm install onnxruntime-web' });
+      expect(() => findPeer('onnxruntime-web', [empty])).toThrow(expect.objectContaining({ code: 'E705', diagnostic }));
     } finally {
       rmSync(empty, { recursive: true });
     }
@@ -96,5 +98,6 @@ it('a suite measures every engine at every precision, and one layer of the chain
   });
   expect(skipped).toEqual([]);
   const one = { suite: 'layers', case: 'conv1x1-256@14', macs: 14 * 14 * 256 * 256, min: expect.any(Number), median: expect.any(Number) };
-  expect(results).toEqual([['wasm-simd128', 'w1a1'], ['wasm-simd128', 'f32'], ['onnxruntime-node', 'f32'], ['onnxruntime-node', 'int8']].map(([engine, precision]) => ({ ...one, engine, precision })));
+  const expected = [['wasm-simd128', 'w1a1'], ['wasm-simd128', 'f32'], ['onnxruntime-node', 'f32'], ['onnxruntime-node', 'int8']];
+  expect(results).toEqual(expected.map(([engine, precision]) => ({ ...one, engine, precision })));
 });

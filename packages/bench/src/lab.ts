@@ -124,9 +124,11 @@ export class Lab {
 
   /** @throws E603 without a C compiler */
   async c(name: string, net: CNetwork, inputs: readonly Tensor[], engine: CEngine): Promise<Profiled> {
-    const binary = (await compileC(timingProgram(net), { flags: engine.flags })) ?? fail('E603', 'the C code cannot be run here', { found: NO_C_COMPILER, remedy: 'install gcc' });
+    const binary = (await compileC(timingProgram(net), { flags: engine.flags })) ??
+      fail('E603', 'the C code cannot be run here', { found: NO_C_COMPILER, remedy: 'install gcc' });
     this.binaries.push(binary);
-    return this.contender(name, this.worker(binary.path, binary.path, []), { isa: engine.isa ?? '', inputs: inputs.map((t) => this.write('input', bytesOf(t))) });
+    const files = inputs.map((t) => this.write('input', bytesOf(t)));
+    return this.contender(name, this.worker(binary.path, binary.path, []), { isa: engine.isa ?? '', inputs: files });
   }
 
   /** Ends the processes, so that the next ones start afresh. */

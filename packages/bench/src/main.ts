@@ -65,8 +65,10 @@ async function bench(argv: readonly string[]): Promise<void> {
   const { values: v, positionals } = parseArgs({
     args: [...argv], allowPositionals: true,
     options: {
-      only: { type: 'string' }, engines: { type: 'string' }, bits: { type: 'string' }, rounds: { type: 'string', default: '9' }, 'round-ms': { type: 'string', default: '20' },
-      node: { type: 'string', default: process.execPath }, 'node-flags': { type: 'string' }, clock: { type: 'string', default: 'wall' }, by: { type: 'string', default: 'median' }, costs: { type: 'string' },
+      only: { type: 'string' }, engines: { type: 'string' }, bits: { type: 'string' }, costs: { type: 'string' },
+      rounds: { type: 'string', default: '9' }, 'round-ms': { type: 'string', default: '20' },
+      node: { type: 'string', default: process.execPath }, 'node-flags': { type: 'string' },
+      clock: { type: 'string', default: 'wall' }, by: { type: 'string', default: 'median' },
       json: { type: 'string' }, docs: { type: 'boolean', default: false }, from: { type: 'string' }, help: { type: 'boolean' },
     },
   });
@@ -87,7 +89,9 @@ async function bench(argv: readonly string[]): Promise<void> {
   const skipped: string[] = [];
   const log = (text: string): void => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
   const common = {
-    engines, costs: v.costs === undefined ? null : await readCosts(v.costs), precisions: v.bits === undefined ? null : list(v.bits).map(precisionOf), only: list(v.only), rounds: count('--rounds', v.rounds), roundMs: count('--round-ms', v['round-ms']),
+    engines, only: list(v.only), precisions: v.bits === undefined ? null : list(v.bits).map(precisionOf),
+    costs: v.costs === undefined ? null : await readCosts(v.costs),
+    rounds: count('--rounds', v.rounds), roundMs: count('--round-ms', v['round-ms']),
     progress: (what: string): void => {
       if (process.stderr.isTTY) log(what);
     },

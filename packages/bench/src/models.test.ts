@@ -8,7 +8,9 @@ const sum = (n: readonly number[]): number => n.reduce((a, b) => a + b, 0);
 
 describe('networks', () => {
   // As torchvision counts them, batch normalisation folded.
-  it.each([['ResNet-18', resnet18, 1_814_073_344, 11_678_912, 21], ['MobileNetV2', mobilenetV2, 300_774_272, 3_469_760, 53]] as const)('%s has the published size', (_, make, macs, params, count) => {
+  it.each([
+    ['ResNet-18', resnet18, 1_814_073_344, 11_678_912, 21], ['MobileNetV2', mobilenetV2, 300_774_272, 3_469_760, 53],
+  ] as const)('%s has the published size', (_, make, macs, params, count) => {
     const g = make();
     const layers = layersOf(g);
     expect([layers.length, sum(layers.map((l) => l.macs)), sum(layers.map((l) => l.params))]).toEqual([count, macs, params]);

@@ -53,7 +53,9 @@ class Net {
   classify(x: ValueId): Graph {
     const [, channels, size] = this.b.shapeOf(x);
     this.b.origin = 'pool';
-    const pooled = this.b.add('avg_pool', [x], { kernel: [size, size], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], ceilExtra: [0, 0], countIncludePad: false });
+    const pooled = this.b.add('avg_pool', [x], {
+      kernel: [size, size], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], ceilExtra: [0, 0], countIncludePad: false,
+    });
     this.b.origin = 'fc';
     const flat = this.b.add('reshape', [pooled], { shape: [1, channels] });
     const w = this.b.const(this.normal([1000, channels], Math.sqrt(1 / channels)), 'w');

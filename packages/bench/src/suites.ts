@@ -11,7 +11,7 @@ import { type Lab, findPeer } from './lab.js';
 import { LAYERS, layerMacs, mobilenetV2, repeated, resnet18 } from './models.js';
 import { type Network, type Precision, cNetwork, openNetwork, programOf, qdqOf, wasmNetwork } from './network.js';
 import type { Result } from './report.js';
-import { type Contender, type Measurement, measure } from './rounds.js';
+import { type Contender, type Measurement, type RoundOptions, measure } from './rounds.js';
 
 export interface SuiteOptions {
   readonly engines: readonly string[];
@@ -59,7 +59,8 @@ function entries(lab: Lab, o: SuiteOptions, precisions: readonly Precision[], pi
       const make = async (n: Network): Promise<Contender> => {
         const program = programOf(n, p, pinEnds);
         const c = C_ENGINES[engine];
-        return c ? lab.c(name, cNetwork(program, c.isa, o.costs), [...n.inputs.values()], c) : lab.wasm(name, await wasmNetwork(program, engine, o.costs), n.inputs);
+        if (c) return lab.c(name, cNetwork(program, c.isa, o.costs), [...n.inputs.values()], c);
+        return lab.wasm(name, await wasmNetwork(program, engine, o.costs), n.inputs);
       };
       return { engine, precision, make };
     });
@@ -84,6 +85,8 @@ async function contenders(all: readonly Entry[], n: Network, what: string, o: Su
   return made;
 }
 
+const rounds = (what: string, o: SuiteOptions): RoundOptions => ({ ...o, progress: (done, total) => o.progress(`${what}: round ${done} of ${total}`) });
+
 const wanted = (name: string, only: readonly string[]): boolean => only.length === 0 || only.some((o) => name.includes(o));
 
 /** Chains in which a layer is counted, and how often. */
@@ -101,10 +104,11 @@ export async function layers(lab: Lab, o: SuiteOptions): Promise<void> {
     const made: Map<Entry, Contender>[] = [];
     for (const n of [SHORT, LONG]) made.push(await contenders(all, await openNetwork(exportOnnx(repeated(shape, n))), `${name} × ${n}`, o));
     const both = all.filter((e) => made.every((m) => m.has(e)));
-    const measured = await measure(both.flatMap((e) => made.map((m) => m.get(e)!)), { ...o, progress: (done, total) => o.progress(`${name}: round ${done} of ${total}`) });
+    const measured = await measure(both.flatMap((e) => made.map((m) => m.get(e)!)), rounds(name, o));
     const one = (i: number, of: (m: Measurement) => number): number => (of(measured[2 * i + 1]) - of(measured[2 * i])) / (LONG - SHORT);
     o.result(both.map((e, i) => ({
-      suite: 'layers', case: name, engine: labelOf(e, made[0].get(e)!), precision: e.precision, macs: layerMacs(shape), min: one(i, (m) => m.min), median: one(i, (m) => m.median),
+      suite: 'layers', case: name, engine: labelOf(e, made[0].get(e)!), precision: e.precision, macs: layerMacs(shape),
+      min: one(i, (m) => m.min), median: one(i, (m) => m.median),
     })));
     await lab.clear();
   }
@@ -130,9 +134,12 @@ export async function models(lab: Lab, o: SuiteOptions): Promise<void> {
     }
     const n = await openNetwork(bytes);
     const made = await contenders(entries(lab, o, MODEL_PRECISIONS, true), n, name, o);
-    const measured = await measure([...made.values()], { ...o, progress: (done, total) => o.progress(`${name}: round ${done} of ${total}`) });
+    const measured = await measure([...made.values()], rounds(name, o));
     const macs = layersOf(n.graph).reduce((s, l) => s + l.macs, 0);
-    o.result([...made].map(([e, c], i) => ({ suite: 'models', case: name, engine: labelOf(e, c), precision: e.precision, macs, min: measured[i].min, median: measured[i].median })));
+    o.result([...made].map(([e, c], i) => {
+      const { min, median } = measured[i];
+      return { suite: 'models', case: name, engine: labelOf(e, c), precision: e.precision, macs, min, median };
+    }));
     await lab.clear();
   }
 }

@@ -33,7 +33,9 @@ const argmax = (v: readonly number[]): number => v.indexOf(Math.max(...v));
 
 describe('QDQ export', () => {
   // A code that rounds the other way at a tie moves more than one code further on where steps are wide.
-  it.each([['w8a8', 1, true], ['w4a4', 2, false], ['w2a3', 2, false], ['w1a1', 1, false]] as const)('gives the codes of the integer program at %s', async (precision, most, optimize) => {
+  it.each([
+    ['w8a8', 1, true], ['w4a4', 2, false], ['w2a3', 2, false], ['w1a1', 1, false],
+  ] as const)('gives the codes of the integer program at %s', async (precision, most, optimize) => {
     const { graph } = await compileToProgram(MODEL, options({ calib: DATA, precision, freeEnds: true }));
     const g = watched(graph);
     expect(g.outputs.length).toBeGreaterThan(5);

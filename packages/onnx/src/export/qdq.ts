@@ -88,7 +88,8 @@ export class QdqWriter {
     const scale = b.map((_, c) => x.scale[0] * w.scale[w.scheme.axis === null ? 0 : c]);
     const codes = Int32Array.from(b, (v, c) => Math.min(I32_MAX, Math.max(-I32_MAX, Math.round(v / scale[c]))));
     const name = this.context.temp();
-    this.context.emit('DequantizeLinear', [this.context.constant(tensor('i32', [b.length], codes)), this.context.constant(tensor('f32', [b.length], scale))], [name], { axis: 0 });
+    const parameters = [tensor('i32', [b.length], codes), tensor('f32', [b.length], scale)].map((t) => this.context.constant(t));
+    this.context.emit('DequantizeLinear', parameters, [name], { axis: 0 });
     return name;
   }
 }
