@@ -64,7 +64,7 @@ const RELAXED_PROBE = 'AGFzbQEAAAABBAFgAAADAgEABQMBAAEHCQIBbQIAAWYAAApNAUsAQdAAQ
  * Whether the engine has relaxed SIMD and computes what the kernels rely on, which validation does not tell: an early compiler
  * of V8 got one of the instructions wrong.
  */
-function computesRelaxed(): boolean {
+export function computesRelaxed(): boolean {
   const code = Uint8Array.from(atob(RELAXED_PROBE), (c) => c.charCodeAt(0));
   if (!WebAssembly.validate(code)) return false;
   const { m, f } = new WebAssembly.Instance(new WebAssembly.Module(code)).exports as unknown as { m: WebAssembly.Memory; f(): void };
