@@ -3,7 +3,7 @@ import type { Bits } from '@bitloom/numerics';
 import { Rng } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { C_VARIANTS, type CIsa, type CVariant, ISAS, NO_C_COMPILER, compileC, cVariantsFor, emitC, findCompiler, planC, runC } from './index.js';
-import { type ConvCase, type Shape, canonicalBits, convProgram, describeCase, expected, randomF32Case, randomIntCase, runOnce } from './test-programs.test.fixtures.js';
+import { type ConvCase, type Shape, canonicalBits, convProgram, describeCase, expected, pick, randomF32Case, randomIntCase, runOnce } from './test-programs.test.fixtures.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped: ${NO_C_COMPILER}`);
@@ -40,7 +40,7 @@ async function check(cases: readonly Pinned[], isa: CIsa, compiler: string, flag
   });
 }
 
-const SHAPES: readonly Shape[] = ['any', 'dense', 'grouped4', 'depthwise'];
+const SHAPES: readonly Shape[] = ['any', 'tiles', 'dense', 'grouped4', 'tiles', 'depthwise'];
 
 /** Random cases that a variant accepts: `perPair` for every `every`th pair of widths, or as many f32 ones. */
 function casesFor(rng: Rng, variant: CVariant, perPair: number, every = 1): Pinned[] {
@@ -48,7 +48,7 @@ function casesFor(rng: Rng, variant: CVariant, perPair: number, every = 1): Pinn
   return kinds.flatMap((pair, i): Pinned[] => {
     for (let attempt = 0; attempt < 12; attempt++) {
       const shape = SHAPES[(i + attempt) % SHAPES.length];
-      const c = pair ? randomIntCase(rng, ...pair, { shape, extreme: rng.int(3) === 0 }) : randomF32Case(rng, shape);
+      const c = pair ? randomIntCase(rng, ...pair, { shape, extreme: pick(rng, [false, false, true, 'full' as const]) }) : randomF32Case(rng, shape);
       if (variant.accepts(c.params)) return [{ variant, c }];
     }
     return [];
@@ -78,6 +78,13 @@ describe.skipIf(!cc).each(isas)('convolutions in C, %s, equal the reference bit 
   it('with the compiler free to use all instructions of this machine', () => check(tableCases(2, isa, 1, 10), isa, cc!, ['-std=gnu99', '-O3', ...native]), 240_000);
   it('not optimised', () => check(tableCases(3, isa, 1, 5), isa, cc!, ['-std=c99', '-O0']), 240_000);
   it('sanitised', () => check(tableCases(4, isa, 1, 10), isa, cc!, ['-std=c99', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all']), 240_000);
+  it('as long as sums of tables fit', () => {
+    const rng = new Rng(6);
+    const pixel = { batch: 1, inH: 1, inW: 3, outH: 1, outW: 3, outC: 65, kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1, groups: 1 };
+    const cases = [4369, 4370].flatMap((inC) => ([1, 2, 3] as const).map((w) => randomIntCase(rng, w, 4, { geometry: { ...pixel, inC }, extreme: 'full' })));
+    const luts = C_VARIANTS.filter((v) => v.isa === isa && v.kernel === 'lut');
+    return check(luts.flatMap((variant) => cases.filter((c) => variant.accepts(c.params)).map((c) => ({ variant, c }))), isa, cc!, ['-std=c99', '-O1']);
+  }, 240_000);
   it.skipIf(!clang)('clang', () => check(tableCases(5, isa, 1, 10), isa, clang!, ['-std=gnu99', '-O2', '-Wno-pass-failed', ...native]), 240_000);
 });
 

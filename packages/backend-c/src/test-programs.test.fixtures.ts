@@ -2,7 +2,7 @@
 import type { Plan } from '@bitloom/codegen';
 import type { CIsa } from './isa.js';
 import { BitloomError } from '@bitloom/diagnostics';
-import { type ConvParams, type KernelCall, type BufferDef, type Program, type TensorMap, convK, convReference } from '@bitloom/kernel-spec';
+import { type ConvGeometry, type ConvParams, type KernelCall, type BufferDef, type Program, type TensorMap, convK, convReference } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { DTYPES, type DType, Rng, type Tensor, type TypedArray, rowMajorStrides, tensor } from '@bitloom/tensor';
 import { type CRun, compileC, emitC, runC } from './index.js';
@@ -16,17 +16,32 @@ export interface ConvCase {
   readonly x: TypedArray;
 }
 
-const pick = <T>(rng: Rng, items: readonly T[]): T => items[rng.int(items.length)];
+export const pick = <T>(rng: Rng, items: readonly T[]): T => items[rng.int(items.length)];
 
 /** Output size of one axis. */
 const outSize = (n: number, k: number, stride: number, before: number, after: number, dil: number): number =>
   Math.floor((n + before + after - (k - 1) * dil - 1) / stride) + 1;
 
-/** `grouped4`: groups of a multiple of four output channels. */
-export type Shape = 'any' | 'depthwise' | 'dense' | 'grouped' | 'grouped4';
+/** `grouped4`: groups of a multiple of four output channels. `tiles`: channels and columns below, at and above what register tiles hold. */
+export type Shape = 'any' | 'depthwise' | 'dense' | 'grouped' | 'grouped4' | 'tiles';
+
+const near = (rng: Rng, multiple: number, most: number): number => Math.max(1, multiple * (1 + rng.int(most)) - 1 + rng.int(3));
+
+function tileGeometry(rng: Rng) {
+  const [kH, kW] = pick(rng, [[1, 1], [1, 1], [3, 3], [1, 3], [2, 1]]);
+  const depthwise = rng.int(4) === 0;
+  const outC = pick(rng, [near(rng, 8, 4), near(rng, 16, 4), near(rng, 64, 2), 128]);
+  const inC = depthwise ? outC : pick(rng, [3, near(rng, 6, 3), near(rng, 16, 2), near(rng, 64, 1), 128, 200]);
+  const [inH, inW, pad] = [pick(rng, [1, 2, 5]), near(rng, 6, 3), kH === 3 ? 1 : 0];
+  return {
+    batch: 1, inH: inH + 2 - 2 * pad, inW: inW + 2 - 2 * pad, inC, outC, kH, kW, strideH: 1, strideW: 1, padT: pad, padL: pad, dilH: 1, dilW: 1, groups: depthwise ? outC : 1,
+    outH: inH + 3 - kH, outW: inW + 3 - kW,
+  };
+}
 
 /** A random geometry with ragged channels, padding, strides and dilation, small enough for the scalar reference. */
 export function randomGeometry(rng: Rng, shape: Shape = 'any') {
+  if (shape === 'tiles') return tileGeometry(rng);
   const grouping = shape === 'any' ? pick(rng, ['dense', 'dense', 'grouped', 'depthwise', 'pointwise']) : shape;
   const wide = rng.int(4) === 0;
   const groups = grouping === 'depthwise' ? pick(rng, [1, 3, 17, 70]) : grouping.startsWith('grouped') ? 1 + rng.int(4) : 1;
@@ -43,8 +58,18 @@ export function randomGeometry(rng: Rng, shape: Shape = 'any') {
   };
 }
 
-export function randomIntCase(rng: Rng, w: Bits, a: Bits, options: { readonly shape?: Shape; readonly extreme?: boolean; readonly output?: 'codes' | 'f32' } = {}): ConvCase {
-  const g = randomGeometry(rng, options.shape);
+export interface IntCaseOptions {
+  readonly shape?: Shape;
+  readonly geometry?: ConvGeometry;
+  /** Weights and codes at the ends of their ranges; all of them at the same end where `full`. */
+  readonly extreme?: boolean | 'full';
+  readonly output?: 'codes' | 'f32';
+}
+
+export function randomIntCase(rng: Rng, w: Bits, a: Bits, options: IntCaseOptions = {}): ConvCase {
+  const g = options.geometry ?? randomGeometry(rng, options.shape);
+  const full = options.extreme === 'full';
+  const end = rng.int(2);
   const output = options.output ?? pick(rng, ['codes', 'codes', 'f32']);
   const top = 2 ** a - 1;
   const xZero = options.extreme ? pick(rng, [0, top]) : pick(rng, [0, rng.int(top + 1)]);
@@ -55,14 +80,15 @@ export function randomIntCase(rng: Rng, w: Bits, a: Bits, options: { readonly sh
   };
   const k = convK(params);
   const half = 2 ** (w - 1);
-  const value = (): number => (w === 1 ? 2 * rng.int(2) - 1 : options.extreme ? pick(rng, [-half, half - 1]) : rng.int(2 * half) - half);
+  const ends = w === 1 ? [-1, 1] : [-half, half - 1];
+  const value = (): number => (full ? ends[end] : w === 1 ? 2 * rng.int(2) - 1 : options.extreme ? pick(rng, ends) : rng.int(2 * half) - half);
   const spread = (half * top * Math.sqrt(k)) / 100;
   return {
     name: `w${w}a${a}`, params,
     weights: Int8Array.from({ length: g.outC * k }, value),
     scale: Float32Array.from({ length: g.outC }, () => (0.2 + rng.uniform()) / spread),
     offset: Float32Array.from({ length: g.outC }, () => rng.uniform() * 256 - 32),
-    x: Uint8Array.from({ length: g.batch * g.inH * g.inW * g.inC }, () => (options.extreme ? pick(rng, [0, top]) : rng.int(top + 1))),
+    x: Uint8Array.from({ length: g.batch * g.inH * g.inW * g.inC }, () => (full ? top : options.extreme ? pick(rng, [0, top]) : rng.int(top + 1))),
   };
 }
 

@@ -30,7 +30,7 @@ const words: RowsFamily = {
   name: 'int8_madd', kernel: 'int8', isa: 'avx2',
   title: (p) => `${p.weightBits}-bit weights times codes of up to 8 bits, both as words.`,
   accepts: () => true,
-  cost: (p, l) => maddCost(p, l, 170),
+  cost: (p, l) => maddCost(p, l, 150),
   lanes: 8, vectors: VECTORS, pixels: PIXELS, codes: false,
   cell: (_, channels) => 2 * channels,
   planes: () => 1,
@@ -48,7 +48,7 @@ const bytes: RowsFamily = {
   name: 'dot8_maddubs', kernel: 'dot8', isa: 'avx2',
   title: (p) => `${p.weightBits}-bit weights times ${p.activationBits}-bit codes as bytes, summed in 16 bits.`,
   accepts: (p) => maddubsFlush(p) >= 2,
-  cost: (p, l) => maddCost(p, l, 260 / (1 + 1.5 / maddubsFlush(p))),
+  cost: (p, l) => maddCost(p, l, 140 / (1 + 1.5 / maddubsFlush(p))),
   lanes: 8, vectors: VECTORS, pixels: PIXELS, codes: false,
   cell: (_, channels) => channels,
   planes: () => 1,
@@ -61,6 +61,6 @@ const bytes: RowsFamily = {
   parts: () => [load, finish, { name: 'maddubs', render: () => renderMadd(maddView('maddubs', false)) }],
 };
 
-const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 700 }, [load, finish, sums]);
+const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 530 }, [load, finish, sums]);
 
-export const AVX2_VARIANTS = [words, bytes, depthwiseFamily('avx2', 8, 2, 10, [load, finish]), ...[1, 2, 3].map(lut)].map(rowsVariant);
+export const AVX2_VARIANTS = [words, bytes, depthwiseFamily('avx2', 8, 2, 14, [load, finish]), ...[1, 2, 3].map(lut)].map(rowsVariant);

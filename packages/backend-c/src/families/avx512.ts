@@ -58,5 +58,5 @@ const load: CPart = { name: 'load_avx512', render: () => renderLoad({}) };
 const lutTarget: LutTarget = { isa: 'avx512', name: 'lut_vpermb', taps: 6, bytes: 64, codeBits: 4, registers: 24, rate: 1000 };
 
 export const AVX512_VARIANTS = [
-  vnni, vpopcnt, depthwiseFamily('avx512', 16, 4, 20, [load, finish]), ...[1, 2, 3].map((w) => lutFamily(w, lutTarget, [load, finish, sums])),
+  vnni, vpopcnt, depthwiseFamily('avx512', 16, 4, 40, [load, finish]), ...[1, 2, 3].map((w) => lutFamily(w, lutTarget, [load, finish, sums])),
 ].map(rowsVariant);

@@ -42,6 +42,6 @@ function f32Variants(t: F32Target): CVariant[] {
 }
 
 export const F32_VARIANTS = [
-  ...f32Variants({ isa: 'avx2', lanes: 8, vectors: 2, pixels: 5, rate: 18 }),
-  ...f32Variants({ isa: 'avx512', lanes: 16, vectors: 4, pixels: 6, rate: 36 }),
+  ...f32Variants({ isa: 'avx2', lanes: 8, vectors: 2, pixels: 5, rate: 28 }),
+  ...f32Variants({ isa: 'avx512', lanes: 16, vectors: 4, pixels: 6, rate: 46 }),
 ];
