@@ -8,7 +8,7 @@ import type { Program, TensorMap } from '@bitloom/kernel-spec';
 import { byteSize, elementCount } from '@bitloom/tensor';
 import { C_ENGINES, type PeerName } from './engines.js';
 import { Lab, type Profiled, findPeer } from './lab.js';
-import { type Contender, type RoundOptions, measure } from './rounds.js';
+import { type Contender, type Measurement, type RoundOptions, measure } from './rounds.js';
 
 export interface BundleBenchOptions extends RoundOptions {
   readonly against: readonly PeerName[];
@@ -21,17 +21,14 @@ export interface BundleBenchOptions extends RoundOptions {
   readonly folder: string;
 }
 
-/** Times in ns of one run. */
-export interface EngineTime {
+/** Times of an engine, per run, in ns. */
+export interface EngineTime extends Pick<Measurement, 'iterations' | 'best' | 'median'> {
   /** `wasm`, `c`, or a package to compare with. */
   readonly engine: string;
   /** Instruction set of a module, or that C chose; version of a package. */
   readonly detail: string | null;
   /** `bundle` for ours, `f32` or `int8` for others. */
   readonly precision: string;
-  readonly iterations: number;
-  readonly min: number;
-  readonly median: number;
 }
 
 export interface CallTime {
@@ -64,7 +61,8 @@ async function ours(lab: Lab, b: OpenBundle, program: Program, inputs: TensorMap
   const bytes = (ports: typeof b.manifest.inputs): number[] => ports.map((p) => elementCount(p.shape) * byteSize(p.dtype));
   const found: Ours[] = [];
   const outputs = bytes(b.manifest.outputs);
-  for (const m of wasm?.modules ?? []) {
+  const onOneThread = (m: { features: readonly string[] }): boolean => !m.features.includes('threads');
+  for (const m of wasm?.modules.filter(onOneThread) ?? []) {
     found.push({
       engine: 'wasm', detail: m.features[m.features.length - 1] ?? null,
       contender: await lab.wasm('wasm', {
@@ -113,7 +111,7 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
   const lab = new Lab({ node: process.execPath, nodeFlags: [], clock: o.clock });
   try {
     const mine = await ours(lab, b, program, inputs, (reason) => skipped.push(reason));
-    const all: (Omit<EngineTime, 'iterations' | 'min' | 'median'> & { contender: Contender })[] =
+    const all: (Omit<EngineTime, 'iterations' | 'best' | 'median'> & { contender: Contender })[] =
       mine.map((m) => ({ ...m, precision: 'bundle' }));
     for (const { name, entry, version } of peers) {
       for (const [precision, file] of [['f32', o.model], ['int8', o.qdq]] as const) {
@@ -122,8 +120,8 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
     }
     const measured = await measure(all.map((a) => a.contender), o);
     const engines = all.map(({ contender: _, ...e }, i): EngineTime => {
-      const { iterations, min, median } = measured[i];
-      return { ...e, iterations, min, median };
+      const { iterations, best, median } = measured[i];
+      return { ...e, iterations, best, median };
     });
     const profile: BundleBenchReport['profile'][number][] = [];
     if (o.profile) {

@@ -26,7 +26,7 @@ Suites: ${Object.keys(SUITES).join(', ')} (default: all)
   --node path        another Node for the WebAssembly contenders
   --node-flags a,b   its flags (default: --no-liftoff for layers, none for models)
   --clock wall|cpu   time that passes (default), or time that the contender computes: for machines with other work to do
-  --by median|min    what ratios are of (default median)
+  --by median|best   what ratios are of: medians over the rounds (default), or the fastest round
   --costs file       table of bitloom tune, from which kernels are chosen (default: the shipped ones)
   --json file        results as JSON
   --docs             writes docs/benchmarks.json and docs/benchmarks.md
@@ -74,7 +74,7 @@ async function bench(argv: readonly string[]): Promise<void> {
   });
   if (v.help) return console.log(HELP);
   const clock = choice('--clock', v.clock, ['wall', 'cpu'] as const);
-  const by = choice('--by', v.by, ['median', 'min'] as const);
+  const by = choice('--by', v.by, ['median', 'best'] as const);
   if (v.from !== undefined) {
     const known = JSON.parse(readFileSync(v.from, 'utf8')) as BenchReport;
     for (const [suite, cases] of grouped(known.results)) for (const results of cases.values()) show(suite, results, by);

@@ -108,7 +108,7 @@ export async function layers(lab: Lab, o: SuiteOptions): Promise<void> {
     const one = (i: number, of: (m: Measurement) => number): number => (of(measured[2 * i + 1]) - of(measured[2 * i])) / (LONG - SHORT);
     o.result(both.map((e, i) => ({
       suite: 'layers', case: name, engine: labelOf(e, made[0].get(e)!), precision: e.precision, macs: layerMacs(shape),
-      min: one(i, (m) => m.min), median: one(i, (m) => m.median),
+      best: one(i, (m) => m.best), median: one(i, (m) => m.median),
     })));
     await lab.clear();
   }
@@ -137,8 +137,8 @@ export async function models(lab: Lab, o: SuiteOptions): Promise<void> {
     const measured = await measure([...made.values()], rounds(name, o));
     const macs = layersOf(n.graph).reduce((s, l) => s + l.macs, 0);
     o.result([...made].map(([e, c], i) => {
-      const { min, median } = measured[i];
-      return { suite: 'models', case: name, engine: labelOf(e, c), precision: e.precision, macs, min, median };
+      const { best, median } = measured[i];
+      return { suite: 'models', case: name, engine: labelOf(e, c), precision: e.precision, macs, best, median };
     }));
     await lab.clear();
   }

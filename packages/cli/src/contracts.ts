@@ -111,7 +111,7 @@ export const CONTRACTS = {
     field('engines[].detail', 'string or null', 'instruction set of a module, or that C chose; version of a package'),
     field('engines[].precision', 'string', '`bundle`; `f32` or `int8` for other packages'),
     field('engines[].iterations', 'number', 'runs measured'),
-    field('engines[].min', 'number', 'shortest run in ns'),
+    field('engines[].best', 'number', 'median run of the fastest round in ns'),
     field('engines[].median', 'number', 'median over the rounds of their medians in ns'),
     field('profile[].engine', 'string', '`wasm` or `c`'),
     field('profile[].detail', 'string or null', 'as above'),

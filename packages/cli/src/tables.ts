@@ -51,7 +51,7 @@ const warned = (warnings: readonly string[]): string => warnings.map((w) => `\nW
 
 export function compileText(r: CompileReport): string {
   return [
-    table(['layer', 'op', 'weights', 'activations', 'kernel', 'time', 'runner-up', '', 'params', 'MACs'], r.layers.map((l) => [
+    table(['layer', 'op', 'weights', 'activations', `kernel (${r.counted})`, 'time', 'runner-up', '', 'params', 'MACs'], r.layers.map((l) => [
       l.name, l.op, bits(l.weightBits), bits(l.activationBits), l.kernel, time(l), l.runnerUp ?? '', l.runnerUpNs === null ? '' : duration(l.runnerUpNs), si(l.params), si(l.macs),
     ])),
     '',
@@ -125,8 +125,8 @@ export function benchText(r: BundleBenchReport): string {
   const name = (e: { engine: string; detail: string | null }): string => `${e.engine}${e.detail === null ? '' : ` (${e.detail})`}`;
   return [
     table(
-      ['engine', 'bits', 'median', 'min', ...others.map((o) => `× ${o.engine.replace('onnxruntime', 'ort')} ${o.precision}`)],
-      r.engines.map((e) => [name(e), e.precision, duration(e.median), duration(e.min), ...others.map((o) => (o.median / e.median).toFixed(2))]),
+      ['engine', 'bits', 'median', 'best', ...others.map((o) => `× ${o.engine.replace('onnxruntime', 'ort')} ${o.precision}`)],
+      r.engines.map((e) => [name(e), e.precision, duration(e.median), duration(e.best), ...others.map((o) => (o.median / e.median).toFixed(2))]),
     ),
     ...r.profile.map((p) => [
       '', name(p), table(['call', 'node', 'kernel', 'median', 'min', 'share'], p.calls.map((c) => [c.call, c.node, c.kernel, duration(c.median), duration(c.min), `${(100 * c.share).toFixed(1)} %`])),
