@@ -46,6 +46,8 @@ export interface CompileReport {
   readonly bytes: { readonly weights: number; readonly code: number; readonly arena: number; readonly live: number };
   /** Predicted ns of a run, by target and instruction set. */
   readonly latency: Readonly<Record<string, number>>;
+  /** Entry of `latency` that `layers` and latency budgets are of: of the first target, the best instruction set that `costs` has times of. */
+  readonly counted: string;
   readonly bits: { readonly weights: number; readonly activations: number };
   readonly cost: { readonly bops: number };
   readonly search: Pick<SearchReport, 'strategy' | 'objective' | 'lowerBound' | 'gap' | 'seconds'>;
@@ -72,13 +74,13 @@ export async function compile(path: string, config: CompileConfig = {}, hooks: H
   if (emitQdq !== null && o.precision === 'f32') fail('E103', 'nothing is quantised at f32', { found: '--emit-qdq', remedy: 'leave --precision out, or give w8a8' });
   const warnings: string[] = [];
   const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn: (w) => (warnings.push(w), hooks.warn?.(w)) }, assignment, costs);
-  const { files, manifest, network } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null), costs);
+  const { files, manifest, network, counted } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null), costs);
   if (output !== null) await writeFolder(output, files);
   if (emitQdq !== null) await writeFileAtomic(emitQdq, exportQdq(c.graph));
   const { floatWeights, ...bytes } = manifest.bytes;
   warnOfSilence(c.search, (w) => (warnings.push(w), hooks.warn?.(w)));
   return {
-    bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, latency: manifest.latency,
+    bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, latency: manifest.latency, counted,
     bits: network.bits, cost: { bops: network.bops },
     search: { ...manifest.search, seconds: c.searchSeconds }, layers: network.layers, budget: c.choice && budgetUse(c.model.graph, o, c.choice, costs),
     calibration: manifest.calibration, warnings,

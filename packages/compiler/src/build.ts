@@ -11,7 +11,7 @@ import type { CompileOptions, TargetName } from './options.js';
 import type { Compiled } from './pipeline.js';
 import { type KernelReport, type NetworkReport, type PortReport, kernelsOf, networkReport, outputKind, portOf, portQuantization } from './report.js';
 import { planTime } from './latency.js';
-import { costsOf, flavoursOf, plansFor } from './targets.js';
+import { costsOf, countedFlavour, flavoursOf, plansFor } from './targets.js';
 import { VERSION } from './version.js';
 
 const C_FOLDER = 'c';
@@ -29,7 +29,9 @@ const WASM_FEATURES: Readonly<Record<string, WasmModule['features']>> = {
 export interface Built {
   readonly files: Files;
   readonly manifest: Manifest;
+  /** Kernels and times are those of `counted`, see {@link countedFlavour}. */
   readonly network: NetworkReport;
+  readonly counted: string;
 }
 
 const json = (v: unknown): string => `${JSON.stringify(v, null, 2)}\n`;
@@ -128,7 +130,8 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
       latency[f.label] = planTime(of[i], model);
     });
   }
-  const network = networkReport(graph, kernels.get(o.target[0])!);
+  const counted = countedFlavour(o.target[0], costs).label;
+  const network = networkReport(graph, kernels.get(counted)!);
   const described = (id: ValueId): Manifest['inputs'][number] => ({ ...portOf(graph, id), ...portQuantization(graph, id) });
   const { strategy = c.choice ? 'assignment' : 'none', objective = null, lowerBound = null, gap = null } = c.search ?? {};
   const manifest = sealManifest({
@@ -166,5 +169,5 @@ export async function buildBundle(c: Compiled, o: CompileOptions, samples: reado
     files: fileTable(files),
   });
   files.set('manifest.json', json(manifest));
-  return { files, manifest, network };
+  return { files, manifest, network, counted };
 }

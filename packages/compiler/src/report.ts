@@ -10,7 +10,7 @@ export interface LayerReport {
   readonly op: string;
   readonly weightBits: number;
   readonly activationBits: number;
-  /** Of the first target. */
+  /** On the first target. */
   readonly kernel: string;
   /** Predicted time of the layer there. */
   readonly ns: number;

@@ -18,6 +18,7 @@ import type { Hooks } from './pipeline.js';
 import { typicalProgram } from './shapes.js';
 import { type Backend, type Flavour, contenders, costsOf, flavoursOf, planOf } from './targets.js';
 import { type Between, type Rounds, type Times, cIsas, cMachine, timeC, timeWasm, wasmMachine } from './timing.js';
+import { VERSION } from './version.js';
 
 /** Same bits everywhere; null: f32. */
 type Uniform = readonly [Bits, Bits] | null;
@@ -58,7 +59,7 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
   const progress: Progress = hooks.progress ?? (() => {});
   const all = flavoursOf(o.target);
   const { backend } = all[0];
-  const machine = backend === 'c' ? await cMachine() : wasmMachine();
+  const machine = `${backend === 'c' ? await cMachine() : wasmMachine()}, Bitloom ${VERSION}`; // whose kernels they are
   const table = await openTable(o, backend, machine);
   const flavours = backend === 'c' ? await chosenIsas(all, o.isa) : all.filter((f) => f.isa !== 'wasm-relaxed' || supports(['relaxed-simd']));
   if (flavours.length === 0) fail('E603', NO_RELAXED);
