@@ -21,10 +21,24 @@ const record = (ports: readonly PortSpec[], value: (p: PortSpec) => string): str
 /** A name that npm accepts. */
 const packageName = (name: string): string => name.toLowerCase().replace(/[^a-z0-9_.-]+/g, '-').replace(/^[-._]+/, '').slice(0, 214) || 'model';
 
-/** `index.js`, `index.d.ts`, `runtime.js`, `package.json`. @param weights file of the weights */
+/** What each thread but the first runs, in browsers and in Node. */
+const WORKER = `const begin = async ({ module, memory, thread }, ready) => {
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+  ready();
+  exports.worker(thread);
+};
+if (typeof WorkerGlobalScope === 'undefined') {
+  const threads = 'node:worker_threads';
+  const { parentPort, workerData } = await import(/* @vite-ignore */ /* webpackIgnore: true */ threads);
+  begin(workerData, () => parentPort.postMessage(0));
+} else self.onmessage = (e) => begin(e.data, () => self.postMessage(0));
+`;
+
+/** `worker.js` where a module is for several threads, `index.js`, `index.d.ts`, `runtime.js`, `package.json`. @param weights file of the weights */
 export function writeLoader(name: string, spec: ModelSpec, weights: string): ReadonlyMap<string, string> {
   const project = new Project({ useInMemoryFileSystem: true, compilerOptions: { target: ScriptTarget.ES2022, module: ModuleKind.ES2022 } });
   const modules = spec.modules.map((m) => m.file);
+  const threads = spec.modules.some((m) => m.threads);
   // Bundlers know this form.
   const url = (file: string): string => `new URL(${JSON.stringify(`./${file}`)}, import.meta.url)`;
   const js = project.createSourceFile('index.js', '', { overwrite: true });
@@ -39,7 +53,9 @@ export function writeLoader(name: string, spec: ModelSpec, weights: string): Rea
   js.addVariableStatement({ declarationKind: VariableDeclarationKind.Const, declarations: [{ name: 'spec', initializer: JSON.stringify(spec) }] });
   js.addFunction({
     name: 'load', isExported: true, parameters: [{ name: 'sources' }],
-    statements: `return instantiate(spec, { wasm: [${modules.map(url).join(', ')}], weights: ${url(weights)} }, sources);`,
+    statements: `return instantiate(spec, { wasm: [${modules.map(url).join(', ')}], weights: ${url(weights)}${
+      threads ? `, threads: { file: ${url('worker.js')}, worker: () => new Worker(${url('worker.js')}, { type: 'module' }) }` : ''
+    } }, sources);`,
   });
   js.formatText();
 
@@ -61,7 +77,8 @@ export function writeLoader(name: string, spec: ModelSpec, weights: string): Rea
   declare('Inputs', spec.inputs);
   declare('Outputs', spec.outputs);
   const run = { name: 'run', parameters: [{ name: 'inputs', type: 'Inputs' }], returnType: 'Outputs', docs: ['Runs the network once; returns fresh arrays.'] };
-  dts.addInterface({ name: 'Model', isExported: true, methods: [run] });
+  const dispose = { name: 'dispose', returnType: 'void', docs: ['Ends the other threads, if there are any.'] };
+  dts.addInterface({ name: 'Model', isExported: true, methods: [run, dispose] });
   dts.addInterface({
     name: 'Sources', isExported: true,
     properties: [
@@ -70,6 +87,7 @@ export function writeLoader(name: string, spec: ModelSpec, weights: string): Rea
         `The module: bytes, a Response, or a WebAssembly.Module${modules.length > 1 ? ` of ${modules[modules.length - 1]}, or a function that gives that of the file it is asked for` : ''}.`,
       ] },
       { name: 'weights', hasQuestionToken: true, isReadonly: true, type: 'ArrayBuffer | Uint8Array' },
+      ...(threads ? [{ name: 'threads', hasQuestionToken: true, isReadonly: true, type: 'boolean', docs: ['False: one thread, even where there could be more.'] }] : []),
     ],
   });
   dts.addFunction({
@@ -86,6 +104,7 @@ export function writeLoader(name: string, spec: ModelSpec, weights: string): Rea
     },
   };
   return new Map([
+    ...(threads ? [['worker.js', WORKER] as const] : []),
     ['index.js', js.getFullText()],
     ['index.d.ts', dts.getFullText()],
     ['runtime.js', runtimeSource()],

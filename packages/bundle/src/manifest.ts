@@ -47,12 +47,14 @@ const constant = z.strictObject({
 }).refine((k) => k.packing !== 'planes' || k.bits !== null, 'bit planes without a bit-width');
 
 const wasmModule = z.strictObject({
-  module: path, features: z.array(z.enum(['simd128', 'relaxed-simd'])), arenaBytes: count, weightsBase: count, arenaBase: count, codeBytes: count,
+  module: path, features: z.array(z.enum(['simd128', 'relaxed-simd', 'threads'])), arenaBytes: count, weightsBase: count, arenaBase: count, codeBytes: count,
+  /** Threads it is made for, and pages of the memory that these share. */
+  threads: z.number().int().min(2).max(64).optional(), pages: z.number().int().min(1).max(65536).optional(),
   /** Byte addresses of the ports. */
   inputs: z.array(count), outputs: z.array(count),
   /** Address of each call's results, for layer-by-layer verification. */
   results: z.array(z.array(count)),
-});
+}).refine((m) => (m.threads !== undefined) === m.features.includes('threads') && (m.threads === undefined) === (m.pages === undefined), 'threads without a shared memory');
 
 export const manifestSchema = z.strictObject({
   schemaVersion: z.literal(SCHEMA_VERSION),

@@ -178,6 +178,7 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
   verb('compile', ['<model>', 'ONNX file'], 'compile an ONNX file to a bundle', {
     'Output:': [
       option('-o, --output <folder>', 'where the bundle goes; without it only the report is made', text),
+      option('--threads <n>', 'WebAssembly modules for so many threads as well, which the loader takes where memory can be shared (default: 1)', (f, t) => integer(f, t, 1)),
       repeated('--target <target>', `${TARGETS.join(', ')}; wasm is the modules of wasm-simd128 and wasm-relaxed, of which the loader takes the one that fits (default: wasm)`, among(TARGETS)),
       option('--c-name <name>', `prefix of the C files and functions (default: ${defaults.cName})`, text),
       option('--emit-qdq <file>', 'also the quantised network as ONNX, with QuantizeLinear and DequantizeLinear, as onnxruntime runs it in integers', text),
@@ -405,7 +406,7 @@ async function configured(f: Flags): Promise<CompileConfig> {
   const flags = given({
     calib: f.calib, batch: f.batch, costs: f.costs, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
     freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined,
-    seed: f.seed, target: f.target, assignment: f.assignment, cName: f.cName, output: f.output, emitQdq: f.emitQdq,
+    seed: f.seed, target: f.target, threads: f.threads, assignment: f.assignment, cName: f.cName, output: f.output, emitQdq: f.emitQdq,
   }) as CompileConfig;
   return {
     ...base,

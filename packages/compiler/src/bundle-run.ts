@@ -65,7 +65,8 @@ export interface WasmRunner {
 }
 
 /** What reports call a module. */
-export const wasmLabel = (m: WasmModule): string => (m.features.includes('relaxed-simd') ? 'wasm-relaxed' : 'wasm');
+export const wasmLabel = (m: WasmModule): string =>
+  `${m.features.includes('relaxed-simd') ? 'wasm-relaxed' : 'wasm'}${m.threads === undefined ? '' : `, ${m.threads} threads`}`;
 
 /** Instantiates a module of a bundle, by default the fastest that runs here. @throws E603 when none does, E701 when it does not fit the manifest */
 export async function wasmRunner(b: OpenBundle, program: Program | null = null, module: WasmModule | null = null): Promise<WasmRunner> {
@@ -74,7 +75,9 @@ export async function wasmRunner(b: OpenBundle, program: Program | null = null, 
   const [code, weights] = await Promise.all([b.read(t.module), b.read(wasm.weights)]);
   let exports: { memory: WebAssembly.Memory; prepare(): void; run(): void; step(i: number): void };
   try {
-    exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>)).instance.exports as never;
+    // A module for several threads computes all parts on its own.
+    const shared: WebAssembly.Imports = t.pages === undefined ? {} : { env: { memory: new WebAssembly.Memory({ initial: t.pages, maximum: t.pages, shared: true }) } };
+    exports = (await WebAssembly.instantiate(code as Uint8Array<ArrayBuffer>, shared)).instance.exports as never;
     const { memory, ...functions } = exports;
     const all = [functions.prepare, functions.run, functions.step].every((f) => f instanceof Function);
     if (!(memory instanceof WebAssembly.Memory && all)) throw new Error('no memory, prepare, run or step');

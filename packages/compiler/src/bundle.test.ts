@@ -1,10 +1,8 @@
 /** Bundles end to end: deterministic, right in Node and browsers, and tampering is found. */
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { extname, join } from 'node:path';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { NO_C_COMPILER, findCompiler } from '@bitloom/backend-c';
@@ -13,6 +11,7 @@ import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import { createBuilder } from '@bitloom/ops';
 import { Rng, readNpz, tensorOf, toNumbers, writeNpz } from '@bitloom/tensor';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { CHROMIUM, inPage } from './browser.test.util.js';
 import { enableRelaxed, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
 import { NO_RELAXED, recordedVectors, referenceProgram } from './bundle-run.js';
 import { type VerifyReport, compile, runBundle, verifyBundle } from './index.js';
@@ -23,7 +22,6 @@ const relaxed = enableRelaxed();
 if (!relaxed) console.log(`skipped in part: ${NO_RELAXED}`);
 const WASM = relaxed ? ['wasm', 'wasm-relaxed'] : ['wasm'];
 const SKIPPED = relaxed ? [] : [`wasm-relaxed: ${NO_RELAXED}`];
-const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 if (!CHROMIUM) console.log('skipped: no Chromium in /usr/bin');
 
 const temp = workplace();
@@ -107,31 +105,12 @@ describe('a compiled bundle', () => {
 
   it.skipIf(!CHROMIUM)('runs in a browser, with the recorded outputs', async () => {
     const recorded = await recordedVectors(await openBundle(BUNDLE));
-    const page = `<!doctype html><body><script type="module">
+    const script = `
       import { load, outputs } from '/index.js';
       const model = await load();
       const runs = ${JSON.stringify(recorded.map((v) => toNumbers(v.inputs.get('x')!)))}.map((x) => [...model.run({ x: Float32Array.from(x) }).y]);
-      document.body.textContent = 'outputs:' + JSON.stringify({ runs, shape: outputs.y.shape }) + ':end';
-    </script>`;
-    const types: Record<string, string> = { '.js': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
-    const server = createServer((request, response) => {
-      const path = request.url === '/' ? null : join(BUNDLE, request.url!);
-      if (path !== null && !existsSync(path)) return void response.writeHead(404).end();
-      response.writeHead(200, { 'content-type': types[path === null ? '.html' : extname(path)] ?? 'application/octet-stream' });
-      response.end(path === null ? page : readFileSync(path));
-    });
-    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-    const profile = mkdtempSync(join(tmpdir(), 'bitloom-browser-'));
-    try {
-      const quiet = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-      const { stdout } = await promisify(execFile)(CHROMIUM!, [
-        ...quiet, `--user-data-dir=${profile}`, '--virtual-time-budget=20000', '--dump-dom', `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
-      ], { timeout: 50_000 });
-      expect(JSON.parse(/outputs:(.*):end/.exec(stdout)![1])).toEqual({ runs: recorded.map((v) => toNumbers(v.outputs.get('y')!)), shape: [1, 4] });
-    } finally {
-      server.close();
-      rmSync(profile, { recursive: true, force: true });
-    }
+      done({ runs, shape: outputs.y.shape });`;
+    expect(await inPage(BUNDLE, script)).toEqual({ runs: recorded.map((v) => toNumbers(v.outputs.get('y')!)), shape: [1, 4] });
   });
 });
 

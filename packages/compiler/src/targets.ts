@@ -60,15 +60,15 @@ export function candidatesOf(f: Flavour, p: ConvParams, costs: CostModel): reado
 }
 
 /** Plan with the cheapest kernels. */
-export const planOf = (program: Program, f: Flavour, costs: CostModel, filter?: VariantFilter): Plan =>
+export const planOf = (program: Program, f: Flavour, costs: CostModel, filter?: VariantFilter, threads = 1): Plan =>
   makePlan(program, {
-    target: f.isa, variants: f.variants, cost: (v, p) => costs.conv(v, p).ns,
+    target: f.isa, threads, variants: f.variants, cost: (v, p) => costs.conv(v, p).ns,
     filter: (v, p) => candidatesOf(f, p, costs).includes(v) && (filter?.(v, p) ?? true),
   });
 
 /** Plans of a program for a target, one for each of {@link flavoursOf}. */
-export const plansFor = (program: Program, target: TargetName, user: CostTable | null = null): readonly [Plan, ...Plan[]] =>
-  flavoursOf(target).map((f) => planOf(program, f, costsOf(f.backend, user))) as unknown as readonly [Plan, ...Plan[]];
+export const plansFor = (program: Program, target: TargetName, user: CostTable | null = null, threads = 1): readonly [Plan, ...Plan[]] =>
+  flavoursOf(target).map((f) => planOf(program, f, costsOf(f.backend, user), undefined, threads)) as unknown as readonly [Plan, ...Plan[]];
 
 /** How many times the estimate of the best a kernel's may be before it is not worth timing. */
 const HOPELESS = 10;

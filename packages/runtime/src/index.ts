@@ -20,6 +20,9 @@ export interface ModuleSpec {
   /** Byte addresses of the ports in the module's memory. */
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
+  /** Threads that the module is made for, and pages of the memory that they share. */
+  readonly threads?: number;
+  readonly pages?: number;
 }
 
 export interface ModelSpec {
@@ -43,6 +46,8 @@ export interface Model {
    * @throws TypeError for a missing input, or one of the wrong type or length
    */
   run(inputs: Readonly<Record<string, Data>>): Record<string, Data>;
+  /** Ends the other threads, if there are any. */
+  dispose(): void;
 }
 
 /** Bytes, a response, or a compiled module. */
@@ -52,6 +57,17 @@ export interface Sources {
   /** The module, if not loaded from beside the loader: what gives it by its file name, or the last one of {@link ModelSpec.modules}. */
   readonly wasm?: ModuleSource | ((file: string) => ModuleSource | Promise<ModuleSource>);
   readonly weights?: ArrayBuffer | Uint8Array;
+  /** False: not a module for several threads, even where the engine would run it. */
+  readonly threads?: boolean;
+}
+
+/** The files that a bundle's loader stands beside. */
+export interface BundleFiles {
+  /** Addresses of the modules, in their order. */
+  readonly wasm: readonly URL[];
+  readonly weights: URL;
+  /** What threads run: the address, and what makes a worker of it in a browser. */
+  readonly threads?: { readonly file: URL; readonly worker: () => Worker };
 }
 
 /**
@@ -92,8 +108,12 @@ export function computesRelaxed(): boolean {
 
 let relaxed = false;
 
-/** Whether the engine runs modules of such features. Only relaxed SIMD is in question: what has WebAssembly today has SIMD. */
-export const supports = (features: readonly string[]): boolean => !features.includes('relaxed-simd') || (relaxed ||= computesRelaxed());
+/** Whether memory may be shared: pages must be isolated from other origins. */
+const sharesMemory = (): boolean => typeof SharedArrayBuffer !== 'undefined' && (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated !== false;
+
+/** Whether the engine runs modules of such features. What has WebAssembly today has SIMD. */
+export const supports = (features: readonly string[]): boolean =>
+  (!features.includes('threads') || sharesMemory()) && (!features.includes('relaxed-simd') || (relaxed ||= computesRelaxed()));
 
 /** Bytes of a file next to the loader: read from disk under file:, fetched elsewhere. */
 async function bytesAt(url: URL): Promise<Uint8Array> {
@@ -113,11 +133,42 @@ async function moduleOf(wasm: ModuleSource): Promise<WebAssembly.Module> {
   return WebAssembly.compile(wasm as BufferSource);
 }
 
-/** Instantiates a bundle. `files` are the addresses of its modules, in their order, and of its weights. */
-export async function instantiate(spec: ModelSpec, files: { readonly wasm: readonly URL[]; readonly weights: URL }, sources: Sources = {}): Promise<Model> {
+/** Starts threads 1 to count − 1, which then wait for work. @returns what ends them */
+async function startThreads(files: BundleFiles, module: WebAssembly.Module, memory: WebAssembly.Memory, count: number): Promise<() => void> {
+  const { file, worker } = files.threads!;
+  const started = Array.from({ length: count - 1 }, async (_, i) => {
+    const data = { module, memory, thread: i + 1 };
+    if (typeof Worker === 'function') {
+      const w = worker();
+      await new Promise<void>((resolve, reject) => {
+        w.onmessage = () => resolve();
+        w.onerror = (e) => reject(new Error(`a thread does not start: ${e.message}`));
+        w.postMessage(data);
+      });
+      return () => w.terminate();
+    }
+    const threads = 'node:worker_threads';
+    const node = (await import(/* @vite-ignore */ /* webpackIgnore: true */ threads)) as {
+      Worker: new (f: URL, o: object) => { once(e: string, f: (x: unknown) => void): void; unref(): void; terminate(): void };
+    };
+    const w = new node.Worker(file, { workerData: data });
+    await new Promise((resolve, reject) => {
+      w.once('message', resolve);
+      w.once('error', reject);
+    });
+    // A program that has nothing else to do ends.
+    w.unref();
+    return () => w.terminate();
+  });
+  const ends = await Promise.all(started);
+  return () => ends.forEach((end) => end());
+}
+
+/** Instantiates a bundle: the first module that the engine runs, in as many threads as it is made for. */
+export async function instantiate(spec: ModelSpec, files: BundleFiles, sources: Sources = {}): Promise<Model> {
   const { wasm } = sources;
   const given = wasm !== undefined && typeof wasm !== 'function';
-  const best = given ? -1 : spec.modules.findIndex((m) => supports(m.features));
+  const best = given ? -1 : spec.modules.findIndex((m) => supports(m.features) && (sources.threads !== false || !m.threads));
   const choice = best < 0 ? spec.modules.length - 1 : best;
   const chosen = spec.modules[choice];
   const source = async (): Promise<ModuleSource> => {
@@ -129,13 +180,19 @@ export async function instantiate(spec: ModelSpec, files: { readonly wasm: reado
     (async () => (sources.weights ? new Uint8Array(sources.weights) : bytesAt(files.weights)))(),
   ]);
   if (weights.length !== spec.weightsBytes) throw new Error(`weights are ${weights.length} bytes, expected ${spec.weightsBytes}`);
-  const { exports } = await WebAssembly.instantiate(module);
+  const { threads = 1, pages = 0 } = chosen;
+  const shared = threads > 1 ? new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }) : null;
+  const { exports } = await WebAssembly.instantiate(module, shared ? { env: { memory: shared } } : {});
   const memory = exports.memory as WebAssembly.Memory;
-  const run = exports.run as () => void;
   new Uint8Array(memory.buffer).set(weights, chosen.weightsBase);
   (exports.prepare as () => void)();
+  const dispose = shared ? await startThreads(files, module, shared, threads) : () => {};
+  // The main thread of a page must not sleep.
+  const maySleep = typeof (globalThis as { document?: unknown }).document === 'undefined' ? 1 : 0;
+  const run = shared ? () => (exports.start as (maySleep: number) => void)(maySleep) : (exports.run as () => void);
   const view = (p: PortSpec, address: number): Data => new ARRAYS[p.dtype](memory.buffer as ArrayBuffer, address, p.shape.reduce((a, b) => a * b, 1));
   return {
+    dispose,
     run(inputs) {
       for (const [i, p] of spec.inputs.entries()) {
         const data = inputs[p.name];
