@@ -78,6 +78,30 @@ const wideDepthwise = (rng: Rng): ConvGeometry[] => {
   return some.map((s) => withOutput({ ...s, inW: 20 + rng.int(20) }, 1)).concat(withOutput(g, 0));
 };
 
+describe('winograd__simd128', () => {
+  const shape = (rng: Rng, inC: number, outC: number): ConvGeometry => withOutput(
+    { ...PLAIN, batch: 1 + rng.int(2), inH: 3 + rng.int(20), inW: 3 + rng.int(30), inC, outC, kH: 3, kW: 3, padT: rng.int(3), padL: rng.int(3) }, rng.int(3),
+  );
+  it('equals the reference for all bit pairs and odd sizes', async () => {
+    const rng = new Rng(12);
+    await check(BITS.flatMap((w) => BITS.flatMap((a) => [integerCase(rng, shape(rng, 1 + rng.int(20), 1 + rng.int(18)), w, a)])), 'winograd__simd128');
+  });
+  it('equals the reference where accumulators are largest', async () => {
+    const rng = new Rng(13);
+    const g = withOutput({ ...PLAIN, batch: 1, inH: 4, inW: 5, inC: 1024, outC: 3, kH: 3, kW: 3, padT: 1, padL: 1 }, 1);
+    const full = integerCase(rng, g, 8, 8);
+    const extremes = [-128, 127].map((v) => ({ ...full, x: new Uint8Array(full.x.length).fill(255), w: new Int8Array(full.w.length).fill(v) }));
+    // Signs that make transformed values largest.
+    const sign = (kh: number, kw: number): number => ((kh + kw) % 2 ? 127 : -128);
+    const checkered = {
+      ...full,
+      x: Uint8Array.from({ length: full.x.length }, (_, i) => (Math.floor(i / 1024) % 2 ? 255 : 0)),
+      w: Int8Array.from({ length: full.w.length }, (_, i) => sign(Math.floor(i / 3072) % 3, Math.floor(i / 1024) % 3)),
+    };
+    await check([full, ...extremes, checkered], 'winograd__simd128');
+  });
+});
+
 describe.each(['depthwise__simd128', 'depthwise__scalar'])('%s', (variant) => {
   it('equals the reference for all weight bits', () => check(integerCases(4, 2, true), variant));
   it('equals the reference on rows of several parts', () => {

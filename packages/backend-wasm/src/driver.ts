@@ -132,15 +132,16 @@ type EpilogueKind = 'codes' | 'f32' | 'bias';
 /** Channels that one call of the epilogue takes. */
 const EPILOGUE_CHANNELS = 8;
 
-function epilogueFunction(simd: boolean, p: ConvParams, kernel: FamilyKernel): WasmFunction {
+/** Requantisation of up to 8 channels; `unsigned`: sums of weight codes, that lack −beta·Σ x. */
+export function epilogueFunction(simd: boolean, p: ConvParams, unsigned: boolean): WasmFunction {
   const kind: EpilogueKind = p.kind === 'f32' ? 'bias' : p.output;
-  const alphaShift = kernel.unsigned ? weightAlpha(p.weightBits!) - 1 : 0;
+  const alphaShift = unsigned ? weightAlpha(p.weightBits!) - 1 : 0;
   const codes = kind === 'codes';
   const view = {
-    d, integer: kind !== 'bias', codes, sums: kernel.unsigned, alphaShift, halves: [0, 1], channels: EPILOGUE_CHANNELS,
+    d, integer: kind !== 'bias', codes, sums: unsigned, alphaShift, halves: [0, 1], channels: EPILOGUE_CHANNELS,
     outShift: codes ? 0 : 2, size: codes ? 1 : 4, load: codes ? 'i32.load8_u' : 'i32.load', store: codes ? 'i32.store8' : 'i32.store',
   };
-  const name = `epilogue_${kind}${kernel.unsigned ? `_sums${alphaShift}` : ''}`;
+  const name = `epilogue_${kind}${unsigned ? `_sums${alphaShift}` : ''}`;
   return simd ? rendered('epilogue', name, view) : rendered('epilogue_scalar', `${name}__scalar`, view);
 }
 
@@ -162,7 +163,7 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   const suffix = simd ? '' : '__scalar';
   const kind: EpilogueKind = p.kind === 'f32' ? 'bias' : p.output;
   const outShift = p.output === 'codes' ? 0 : 2;
-  const epilogue = epilogueFunction(simd, p, kernel);
+  const epilogue = epilogueFunction(simd, p, kernel.unsigned);
   const accs = kernel.channels * 4;
   const tables = FIELDS.length * 4;
   const tileOffset = (i: number): number => 4 * i;

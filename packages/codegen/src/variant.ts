@@ -4,7 +4,7 @@ import type { ConvParams } from '@bitloom/kernel-spec';
 import type { PackingName } from './packing.js';
 
 /** What reports call the kernel. */
-export type KernelName = 'bitserial' | 'lut' | 'dual' | 'dot8' | 'swar' | 'int8' | 'depthwise' | 'f32';
+export type KernelName = 'bitserial' | 'lut' | 'dual' | 'dot8' | 'swar' | 'int8' | 'winograd' | 'depthwise' | 'f32';
 
 /**
  * A specialised implementation of the conv family. Code is specialised by `symbol`: calls with the same symbol share one

@@ -20,7 +20,7 @@ const ELEMENT = 4;
 const UNROLL = 4;
 
 /** P pixels × 4·V channels. Floats are added in the order of K, each product and sum rounded. */
-function dotTile(weights: Weights, pixelCount: number, vectorCount: number): WasmFunction {
+export function dotTile(weights: Weights, pixelCount: number, vectorCount: number): WasmFunction {
   const float = weights === 'f32';
   const [pixels, vectors] = [range(pixelCount), range(vectorCount)];
   const op = float ? { add: 'f32x4.add', multiply: 'f32x4.mul' } : { add: 'i32x4.add', multiply: 'i32x4.dot_i16x8_s' };
