@@ -183,6 +183,9 @@ export interface Timed {
   readonly ns: number;
 }
 
+/** Scaled coefficients below are rounding. */
+const NEGLIGIBLE = 1e-6;
+
 /**
  * Coefficients ≥ 0 with the least sum of squared relative errors Σ (Σⱼ cⱼ·fᵢⱼ / nsᵢ − 1)², by cyclic coordinate descent (the problem
  * is convex). Rounded to four digits; empty without measurements.
@@ -201,7 +204,7 @@ export function fitCoefficients(timed: readonly Timed[]): number[] {
       c[j] = Math.max(0, (aim[j] - rest) / gram[j][j]);
     }
   }
-  return c.map((v, j) => Number((v / scale[j]).toPrecision(4)));
+  return c.map((v, j) => (v < NEGLIGIBLE ? 0 : Number((v / scale[j]).toPrecision(4))));
 }
 
 /** Shapes of one kind below which nothing is fitted. */
