@@ -117,7 +117,7 @@ const blocksBytes = (p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * 16
 function cost(p: ConvParams): number {
   const tiles = p.batch * Math.ceil(p.outH / 2) * Math.ceil(p.outW / 2);
   const far = blocksBytes(p) > 1 << 20 ? (blocksBytes(p) * Math.ceil(tiles / BLOCK_TILES)) / 10 : 0;
-  return (tiles * 16 * p.inC * alignUp(p.outC, CHANNELS)) / 36 + tiles * (2 * p.inC + 2.5 * p.outC) + far;
+  return (tiles * 16 * alignUp(p.inC, 2) * alignUp(p.outC, CHANNELS)) / 36 + tiles * (2 * alignUp(p.inC, 8) + 2.5 * p.outC) + far;
 }
 
 export const WINOGRAD: WasmVariant = {
