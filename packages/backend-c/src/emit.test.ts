@@ -1,9 +1,14 @@
+import { execFile } from 'node:child_process';
 import { type Program, e, runProgram } from '@bitloom/kernel-spec';
 import { Rng, type Tensor, bytesOf, tensor } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { NO_C_COMPILER, arenaBytes, cName, compileC, emitC, emitVectors, findCompiler, planC, runC } from './index.js';
 import { identifier, floatLiteral, uniqueIdentifiers, wordLines } from './c-text.js';
 import { buffer, convProgram, randomF32Case, randomIntCase } from './test-programs.test.fixtures.js';
+
+/** Exit code and first stream that is not empty. */
+const selftest = (path: string, ...args: string[]): Promise<string> =>
+  new Promise((resolve) => execFile(path, args, (error, stdout, stderr) => resolve(`${error?.code ?? 0} ${(stdout || stderr).trim()}`)));
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped: ${NO_C_COMPILER}`);
@@ -68,8 +73,6 @@ describe('emitC', () => {
 
   describe.skipIf(!cc)('compiled', () => {
     it('passes its self-test, and fails it for wrong outputs', async () => {
-      const { execFile } = await import('node:child_process');
-      const selftest = (path: string): Promise<string> => new Promise((resolve) => execFile(path, (error, stdout) => resolve(`${error?.code ?? 0} ${stdout.trim()}`)));
       const good = (await compileC(files))!;
       const y1 = tensor('f32', outputs.get('y1')!.shape, Float32Array.from(outputs.get('y1')!.data as Float32Array, (v, i) => (i === 2 ? v + 1e-3 : v)));
       const bad = (await compileC(emitC(plans, { name: 'm', vectors: [{ inputs: sample, outputs: new Map(outputs).set('y1', y1) }] })))!;
@@ -78,6 +81,17 @@ describe('emitC', () => {
         expect(await selftest(bad.path)).toBe('1 FAIL vector 0, output y1, byte 8, portable');
       } finally {
         await Promise.all([good.dispose(), bad.dispose()]);
+      }
+    });
+
+    it('leaves instruction sets out on request', async () => {
+      const binary = (await compileC(files, { flags: ['-std=c99', '-O1', '-DBITLOOM_NO_SIMD'] }))!;
+      try {
+        expect(await selftest(binary.path)).toBe('0 PASS 1 vectors, portable');
+        expect(await selftest(binary.path, 'portable')).toBe('0 PASS 1 vectors, portable');
+        expect(await selftest(binary.path, 'avx2')).toBe('2 avx2 is not compiled in, or the processor does not have it');
+      } finally {
+        await binary.dispose();
       }
     });
 

@@ -1,6 +1,6 @@
 /** Kernels for AVX-512 with VNNI, VBMI and VPOPCNTDQ. */
 import { convK, convMacs } from '@bitloom/kernel-spec';
-import { type CPart, positionsOf, template } from '../variant.js';
+import { type CPart, positionsOf, template, upto } from '../variant.js';
 import { depthwiseFamily } from './depthwise-x86.js';
 import { type LutTarget, lutFamily } from './lut-x86.js';
 import { type RowsFamily, rowsVariant, tileViews } from './rows.js';
@@ -9,7 +9,7 @@ const renderFinish = template<object>('finish_avx512.c.hbs');
 /** The epilogue. */
 const finish: CPart = {
   name: 'finish_avx512',
-  render: () => renderFinish({ kinds: [{ name: 'codes', type: 'uint8_t', codes: true }, { name: 'f32', type: 'float', codes: false }] }),
+  render: () => renderFinish({ kinds: [{ name: 'codes', type: 'uint8_t', codes: true }, { name: 'f32', type: 'float', codes: false }].map((k) => ({ ...k, quarters: upto(4) })) }),
 };
 
 const renderSums = template<object>('sums_avx512.c.hbs');
@@ -18,13 +18,14 @@ const sums: CPart = { name: 'sums_avx512', render: () => renderSums({}) };
 
 const VECTORS = 4;
 const PIXELS = 6;
+const NARROW = 2;
 const renderVnni = template<object>('vnni.c.hbs');
 const vnni: RowsFamily = {
   name: 'int8_vnni', kernel: 'int8', isa: 'avx512',
   title: (p) => `${p.weightBits}-bit weights as bytes times codes of up to 8 bits.`,
   accepts: () => true,
   cost: (p, l) => 200 + l.converted * p.inC * 0.03 + (convMacs(p) / convK(p)) * 0.15 + (l.vectors * 16 * l.segments * l.steps * 4 * (p.batch * p.outH * p.outW)) / 330,
-  lanes: 16, vectors: VECTORS, pixels: PIXELS, codes: false,
+  lanes: 16, vectors: VECTORS, pixels: PIXELS, narrow: NARROW, codes: false,
   cell: (_, channels) => channels,
   planes: () => 1,
   stepBytes: () => 4,
@@ -32,7 +33,7 @@ const vnni: RowsFamily = {
   tiles: () => 'bl_vnni_tiles',
   place: 'bl_vnni_place',
   convert: null,
-  parts: () => [finish, { name: 'vnni', render: () => renderVnni(tileViews('bl_vnni', VECTORS, PIXELS)) }],
+  parts: () => [finish, { name: 'vnni', render: () => renderVnni(tileViews('bl_vnni', VECTORS, PIXELS, NARROW)) }],
 };
 
 const renderPopcnt = template<object>('vpopcnt.c.hbs');
@@ -42,7 +43,7 @@ const vpopcnt: RowsFamily = {
   accepts: (p) => p.weightBits! < 8,
   cost: (p, l) => 200 + l.converted * p.inC * (0.03 + 0.02 * p.activationBits!) + (convMacs(p) / convK(p)) * 0.3
     + (l.vectors * 8 * l.segments * l.steps * 64 * p.weightBits! * p.activationBits! * positionsOf(p)) / 1000,
-  lanes: 8, vectors: VECTORS, pixels: PIXELS, codes: true,
+  lanes: 8, vectors: VECTORS, pixels: PIXELS, narrow: NARROW, codes: true,
   cell: (_, channels) => Math.ceil(channels / 8),
   planes: (p) => p.activationBits!,
   stepBytes: () => 8,
@@ -50,7 +51,7 @@ const vpopcnt: RowsFamily = {
   tiles: () => 'bl_vpopcnt_tiles',
   place: 'bl_vpopcnt_place',
   convert: 'bl_planes',
-  parts: () => [finish, sums, { name: 'vpopcnt', render: () => renderPopcnt(tileViews('bl_vpopcnt', VECTORS, PIXELS)) }],
+  parts: () => [finish, sums, { name: 'vpopcnt', render: () => renderPopcnt(tileViews('bl_vpopcnt', VECTORS, PIXELS, NARROW)) }],
 };
 
 const renderLoad = template<object>('load_avx512.c.hbs');

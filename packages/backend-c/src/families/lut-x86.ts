@@ -54,7 +54,7 @@ export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): Row
     title: (p) => `${w}-bit weights times ${p.activationBits}-bit codes by tables of ${2 ** t.taps} partial sums.`,
     accepts: (p) => p.weightBits === w && p.activationBits! <= t.codeBits && convK(p) * (2 ** p.activationBits! - 1) <= 65535,
     cost: (p, l) => 200 + l.converted * p.inC * (0.03 + 0.02 * p.activationBits!) + positionsOf(p) * p.outC * 0.3
-      + (l.vectors * t.bytes * l.segments * l.steps * t.taps * w * positionsOf(p) * (1 + 0.1 * p.activationBits! + 1.5 / flush(p))) / t.rate,
+      + (l.vectors * t.bytes * l.segments * l.steps * t.taps * w * positionsOf(p) * (1 + (0.5 * p.activationBits!) / (Math.min(VECTORS, l.vectors) * w) + 1.5 / flush(p))) / t.rate,
     lanes: t.bytes, vectors: VECTORS, pixels, codes: true,
     cell: (_, channels) => Math.ceil(channels / t.taps) * 2,
     planes: (p) => p.activationBits!,

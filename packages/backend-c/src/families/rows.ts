@@ -20,6 +20,8 @@ export interface RowsFamily {
   readonly lanes: number;
   readonly vectors: number;
   readonly pixels: number;
+  /** Blocks of up to so many vectors take {@link TILE_PIXELS} positions, to have as many sums under way. */
+  readonly narrow?: number;
   /** For depthwise convolutions: a vector of channels reads the same vector of input channels. Taps are segments. */
   readonly channelwise?: boolean;
   /** Kernels that take unsigned weight codes need sums of codes under each window. */
@@ -54,6 +56,8 @@ export interface Layout {
   readonly converted: number;
 }
 
+/** bl_tile_pixels: positions of the largest tile. */
+const TILE_PIXELS = 8;
 /** Output positions that share a pass over the weights of a block, at least. */
 const POSITIONS = 48;
 
@@ -82,7 +86,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
     f.convert === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
-    f.vectors * f.lanes * f.pixels * 4,
+    f.vectors * f.lanes * TILE_PIXELS * 4,
   ].map(take);
   const vectors = groups * Math.ceil(p.outC / groups / f.lanes);
   const vector = segments * steps * f.vectorBytes(p);
@@ -114,7 +118,7 @@ export function rowsVariant(f: RowsFamily): CVariant {
     render(p) {
       const { w } = intBits(p);
       return renderKernel({
-        title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, codes: f.codes,
+        title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, narrow: f.narrow ?? 0, codes: f.codes,
         channelwise: Number(f.channelwise ?? false), alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0, center: f.center ?? 0,
         tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert ?? 'NULL',
         sum: f.codes ? `bl_sum_${f.isa}` : 'NULL', windows: f.codes ? `bl_windows_${f.isa}` : 'NULL',
@@ -131,13 +135,14 @@ interface TileSum {
   /** Of the vector within acc[pixel][vector]. */
   readonly index: number;
 }
-/** Views of all register tiles up to `vectors` × `pixels`, and the table of their names, missing ones 0. */
-export function tileViews(prefix: string, vectors: number, pixels: number) {
-  const tiles = upto(vectors).flatMap((v) => upto(pixels).map((n) => {
+/** Views of all register tiles up to `vectors` × `pixels`, and the table of their names; `narrow` as in {@link RowsFamily}. */
+export function tileViews(prefix: string, vectors: number, pixels: number, narrow = 0) {
+  const positions = (v: number): number[] => upto(v < narrow ? TILE_PIXELS : pixels);
+  const tiles = upto(vectors).flatMap((v) => positions(v).map((n) => {
     const sum = (vector: number, pixel: number): TileSum => ({ name: `s${pixel}_${vector}`, vector, pixel, index: pixel * (v + 1) + vector });
     const rows = upto(n + 1).map((pixel) => ({ pixel, sums: upto(v + 1).map((vector) => sum(vector, pixel)) }));
     return { vectors: v + 1, pixels: n + 1, rows, columns: upto(v + 1).map((vector) => ({ vector })), sums: rows.flatMap((r) => r.sums) };
   }));
-  const table = upto(vectors).map((v) => ({ names: upto(pixels).map((n) => `${prefix}_${v + 1}x${n + 1}`).join(', ') }));
+  const table = upto(vectors).map((v) => ({ names: positions(v).map((n) => `${prefix}_${v + 1}x${n + 1}`).join(', ') }));
   return { tiles, table };
 }
