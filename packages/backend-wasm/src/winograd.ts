@@ -22,6 +22,9 @@ const BLOCK_TILES = 48;
 /** 9·1024 products of 255·128 are below 2^29. */
 const MAX_CHANNELS = 1024;
 
+/** Blocks of rows of tiles in an image. */
+const blocksOf = (tileRows: number, width: number): number => Math.max(1, Math.ceil(tileRows / Math.max(1, Math.round(BLOCK_TILES / Math.max(width, 1)))));
+
 function numbersOf(p: ConvParams): {
   readonly values: Partial<Record<Field, number>>;
   readonly scratch: Record<'ring' | 'stage' | 'segs' | 'acc' | 'totals' | 'codes', number>;
@@ -30,8 +33,7 @@ function numbersOf(p: ConvParams): {
   const { columns, values } = geometry(p);
   const width = Math.ceil(p.outW / 2);
   const tileRows = Math.ceil(p.outH / 2);
-  const blocks = Math.max(1, Math.ceil(tileRows / Math.max(1, Math.round(BLOCK_TILES / width))));
-  const rows = Math.max(1, Math.ceil(tileRows / blocks));
+  const rows = Math.max(1, Math.ceil(tileRows / blocksOf(tileRows, width)));
   const tiles = rows * width;
   const steps = Math.ceil(p.inC / 2);
   // Loads of eight channels, and the second output column of the last tile, go past the end of a row.
@@ -115,8 +117,9 @@ const blocksBytes = (p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * 16
 
 /** Products at the rate of int8, weights from afar for each block of tiles, transforms of inputs and of outputs. */
 function cost(p: ConvParams): number {
-  const tiles = p.batch * Math.ceil(p.outH / 2) * Math.ceil(p.outW / 2);
-  const far = blocksBytes(p) > 1 << 20 ? (blocksBytes(p) * Math.ceil(tiles / BLOCK_TILES)) / 10 : 0;
+  const [tileRows, width] = [Math.ceil(p.outH / 2), Math.ceil(p.outW / 2)];
+  const tiles = p.batch * tileRows * width;
+  const far = blocksBytes(p) > 1 << 20 ? (p.batch * blocksOf(tileRows, width) * blocksBytes(p)) / 10 : 0;
   return (tiles * 16 * alignUp(p.inC, 2) * alignUp(p.outC, CHANNELS)) / 36 + tiles * (2 * alignUp(p.inC, 8) + 2.5 * p.outC) + far;
 }
 
