@@ -42,7 +42,12 @@ export const PACKINGS = {
   /** Bit planes of the unsigned codes, [row][bit][ceil(k/8)]: exactly `bits` bits a weight. */
   planes: {
     bytes: (s) => s.rows * requireBits(s) * planeRowBytes(s.k),
-    pack: (values, s) => packPlanes(Uint8Array.from(values as Int8Array, (v) => weightCode(v, requireBits(s))), s.rows, s.k, requireBits(s)),
+    pack(values, s) {
+      const bits = requireBits(s);
+      const codes = new Uint8Array(values.length);
+      for (let i = 0; i < codes.length; i++) codes[i] = weightCode((values as Int8Array)[i], bits);
+      return packPlanes(codes, s.rows, s.k, bits);
+    },
     unpack: (bytes, s) => Int8Array.from(unpackPlanes(bytes, s.rows, s.k, requireBits(s)), (u) => weightValue(u, requireBits(s))),
   },
   /** One i8 a weight, row-major. */

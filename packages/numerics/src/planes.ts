@@ -19,10 +19,16 @@ export const planeRowBytes = (k: number): number => Math.ceil(k / 8);
 export function packPlanes(codes: ArrayLike<number>, rows: number, k: number, bits: Bits): Uint8Array {
   const rb = planeRowBytes(k);
   const out = new Uint8Array(rows * bits * rb);
+  const byte = new Uint8Array(8);
   for (let r = 0; r < rows; r++) {
-    for (let j = 0; j < k; j++) {
-      const u = codes[r * k + j];
-      for (let b = 0; b < bits; b++) out[(r * bits + b) * rb + (j >> 3)] |= ((u >> b) & 1) << (j & 7);
+    for (let j = 0; j < k; j += 8) {
+      const n = Math.min(8, k - j);
+      for (let i = 0; i < n; i++) byte[i] = codes[r * k + j + i];
+      for (let b = 0; b < bits; b++) {
+        let v = 0;
+        for (let i = 0; i < n; i++) v |= ((byte[i] >> b) & 1) << i;
+        out[(r * bits + b) * rb + (j >> 3)] = v;
+      }
     }
   }
   return out;

@@ -55,32 +55,39 @@ export function clampTo(t: number, lo: number, hi: number): number {
 export function quantizeValue(x: number, scale: number, zeroPoint: number, s: QuantScheme): number {
   const t = Math.fround(x / scale);
   if (s.signed && s.bits === 1) return t < 0 ? -1 : 1;
-  const { lo, hi } = codeRange(s);
+  // codeRange without an object for each value
+  const lo = s.signed ? -(1 << (s.bits - 1)) : 0;
+  const hi = lo + (1 << s.bits) - 1;
   return rne(clampTo(t, lo - zeroPoint, hi - zeroPoint)) + zeroPoint;
 }
 
 /** scale · (code − zeroPoint), one f32 rounding. */
 export const dequantizeValue = (code: number, scale: number, zeroPoint: number): number => Math.fround(scale * (code - zeroPoint));
 
-/** Index into scale/zeroPoint for a linear element index. */
-function channelOf(shape: readonly number[], axis: number | null): (i: number) => number {
-  if (axis === null) return () => 0;
-  let inner = 1;
-  for (let d = axis + 1; d < shape.length; d++) inner *= shape[d];
-  const n = shape[axis];
-  return (i) => Math.floor(i / inner) % n;
+/** Elements that share an entry of scale/zeroPoint: calls `f` with each run of them. */
+function eachRun(n: number, shape: readonly number[], p: QuantParams, f: (from: number, to: number, scale: number, zeroPoint: number) => void): void {
+  const { axis } = p.scheme;
+  const inner = axis === null ? n : shape.slice(axis + 1).reduce((a, d) => a * d, 1);
+  const entries = axis === null ? 1 : shape[axis];
+  for (let from = 0, i = 0; from < n; from += inner, i++) f(from, from + inner, p.scale[i % entries], p.zeroPoint[i % entries]);
 }
 
 /** Integer codes of a float tensor (row-major data of `shape`). */
 export function quantize(data: ArrayLike<number>, shape: readonly number[], p: QuantParams): Int32Array {
-  const ch = channelOf(shape, p.scheme.axis);
-  return Int32Array.from({ length: data.length }, (_, i) => quantizeValue(data[i], p.scale[ch(i)], p.zeroPoint[ch(i)], p.scheme));
+  const out = new Int32Array(data.length);
+  eachRun(out.length, shape, p, (from, to, scale, zeroPoint) => {
+    for (let i = from; i < to; i++) out[i] = quantizeValue(data[i], scale, zeroPoint, p.scheme);
+  });
+  return out;
 }
 
 /** Float tensor of integer codes. */
 export function dequantize(codes: ArrayLike<number>, shape: readonly number[], p: QuantParams): Float32Array {
-  const ch = channelOf(shape, p.scheme.axis);
-  return Float32Array.from({ length: codes.length }, (_, i) => dequantizeValue(codes[i], p.scale[ch(i)], p.zeroPoint[ch(i)]));
+  const out = new Float32Array(codes.length);
+  eachRun(out.length, shape, p, (from, to, scale, zeroPoint) => {
+    for (let i = from; i < to; i++) out[i] = dequantizeValue(codes[i], scale, zeroPoint);
+  });
+  return out;
 }
 
 /** Q(x): the float values nearest to `data` that the codes can express. */

@@ -66,10 +66,12 @@ export function convCall(n: LowerInput<{ activation?: Activation }>, g: ConvGeom
 
   const perRow = taps * channels;
   const rowScale = (o: number): number => scale[scale.length === 1 ? 0 : o];
-  const values = Float32Array.from(w.constant.data as Float32Array, (v, i) => {
-    const o = Math.floor(i / perRow);
-    return quantizeValue(v, rowScale(o), zeroPoint[zeroPoint.length === 1 ? 0 : o], scheme);
-  });
+  const data = w.constant.data as Float32Array;
+  const values = new Float32Array(data.length);
+  for (let o = 0, i = 0; o < g.outC; o++) {
+    const [s, z] = [rowScale(o), zeroPoint[zeroPoint.length === 1 ? 0 : o]];
+    for (const end = i + perRow; i < end; i++) values[i] = quantizeValue(data[i], s, z, scheme);
+  }
   const bias = (o: number): number => (b ? (b.constant!.data as Float32Array)[o] : 0);
   const rows = (f: (o: number) => number): number[] => Array.from({ length: g.outC }, (_, o) => f(o));
   const q = y.quant;
