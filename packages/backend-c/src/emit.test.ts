@@ -14,11 +14,10 @@ const cc = await findCompiler();
 if (!cc) console.log(`skipped: ${NO_C_COMPILER}`);
 
 /** Two convolutions, a nest (y2 = sqrt(|input 2|)), and an input and a constant that are outputs themselves; names are hostile. */
-function network() {
+function network(n = 37) {
   const rng = new Rng(9);
   const cases = [randomIntCase(rng, 3, 5, { output: 'codes' }), randomF32Case(rng, 'dense')];
   const { program, sample } = convProgram(cases);
-  const n = 37;
   const x2 = program.buffers.length;
   const load = { k: 'load', t: 'f32', buf: 0, at: { k: 'var', t: 'i32', name: 'int' } } as const;
   const full: Program = {
@@ -81,6 +80,21 @@ describe('emitC', () => {
         expect(await selftest(bad.path)).toBe('1 FAIL vector 0, output y1, byte 8, portable');
       } finally {
         await Promise.all([good.dispose(), bad.dispose()]);
+      }
+    });
+
+    it('passes it with nests that are compiled for every instruction set', async () => {
+      const large = network(5000);
+      const plans = planC(large.program);
+      const all = emitC(plans, { name: 'm', vectors: [{ inputs: large.sample, outputs: runProgram(large.program, large.sample) }] });
+      expect(all.get('m.c')!.match(/^ {4}nest_0_\w+/gm)!.map((c) => c.trim())).toEqual(plans.map((p) => `nest_0_${p.target}`));
+      for (const flags of [['-std=c99', '-O0'], ['-std=gnu99', '-O2', '-Wall', '-Wextra', '-Werror']]) {
+        const binary = (await compileC(all, { flags }))!;
+        try {
+          expect(await selftest(binary.path)).toMatch(/^0 PASS 1 vectors, portable(\nPASS 1 vectors, \w+)*$/);
+        } finally {
+          await binary.dispose();
+        }
       }
     });
 

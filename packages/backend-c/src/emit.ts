@@ -87,21 +87,44 @@ function correction(plan: Plan, c: PlannedCall, p: ConvParams): string[] | null 
 }
 
 interface Nests {
-  /** The function of a nest and which operands it stores to; equal nests share one. */
-  of(nest: Nest): { readonly name: string; readonly stored: readonly boolean[] };
+  /** The function of a nest for the code of an instruction set, and which operands it stores to; equal nests share one. */
+  of(nest: Nest, isa: string): { readonly name: string; readonly stored: readonly boolean[] };
+  /** Whether some are worth the compiler's best effort. */
+  readonly large: boolean;
   readonly text: string;
 }
-function nestFunctions(): Nests {
-  const nests = new Map<string, { name: string; stored: readonly boolean[] }>();
+
+/** Nests over operands of so many elements are compiled for every instruction set. */
+const LARGE_NEST = 4096;
+
+function nestFunctions(isas: readonly IsaRow[]): Nests {
+  const nests = new Map<string, { name: string; stored: readonly boolean[]; large: boolean }>();
+  /** Functions that the compiler makes of a nest's text by inlining it. */
+  const versions = (code: string, name: string): string => {
+    const params = /^static BL_NOINLINE void @\((.*)\)$/m.exec(code)![1];
+    const args = params === 'void' ? '' : params.split(', ').map((_, i) => `p${i}`).join(', ');
+    return isas.map(({ name: isa, guard, attribute }) => {
+      const own = `static BL_NOINLINE ${attribute ? `BL_${isa.toUpperCase()} ` : ''}void ${name}_${isa}(${params})\n{\n  ${name}(${args});\n}\n`;
+      return guard ? `#if ${guard}\n${own}#endif\n` : own;
+    }).join('');
+  };
   return {
-    of(nest) {
+    of(nest, isa) {
       const printed = printNest(nest, '@');
       let known = nests.get(printed.code);
-      if (!known) nests.set(printed.code, (known = { name: `nest_${nests.size}`, stored: printed.stored }));
-      return known;
+      if (!known) {
+        const large = nest.operands.some((o) => o.elements >= LARGE_NEST);
+        nests.set(printed.code, (known = { name: `nest_${nests.size}`, stored: printed.stored, large }));
+      }
+      return { name: known.large ? `${known.name}_${isa}` : known.name, stored: known.stored };
+    },
+    get large() {
+      return [...nests.values()].some((n) => n.large);
     },
     get text() {
-      return [...nests].map(([code, n]) => `${code.replace('@', n.name)}\n\n`).join('');
+      return [...nests].map(([code, { name, large }]) => (large
+        ? `${code.replace('BL_NOINLINE', 'BL_INLINE').replace('@', name)}\n\n${versions(code, name)}\n`
+        : `${code.replace('@', name)}\n\n`)).join('');
     },
   };
 }
@@ -112,7 +135,7 @@ const layoutName = (isa: string, index: number): string => `layout_${isa}_${inde
 function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corrected: ReadonlySet<number>): { index: number; comment: string; call: string } {
   const { call } = c;
   if (call.family === 'nest') {
-    const { name, stored } = nests.of(call.params);
+    const { name, stored } = nests.of(call.params, isa);
     const args = [...c.args, ...c.results].map((l, i) => {
       const type = C_TYPE[call.params.operands[i].dtype];
       return stored[i] ? pointer(type, l) : input(type, l);
@@ -165,7 +188,7 @@ function kernelCode(uses: readonly Use[]): { guard: string | null; code: string 
 function modelCode(plans: readonly Plan[], name: string, parameters: string, inputs: readonly NamedPort[], outputs: readonly NamedPort[]): string {
   const [base] = plans;
   const uses = plans.flatMap(usesOf);
-  const nests = nestFunctions();
+  const nests = nestFunctions(plans.map(isaOf));
   let constants = '';
   const corrected = new Set<number>();
   base.calls.forEach((c, index) => {
@@ -218,7 +241,7 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     helpers: helperCode(nests.text + functions),
     functions,
     kernels: kernelCode(uses),
-    nests: nests.text,
+    nests: nests.text, large: nests.large,
   });
 }
 
