@@ -56,7 +56,9 @@ describe.each(variantNames('int8', 'bitserial', 'lut', 'dual', 'dot8'))('%s', (v
   it('equals the reference on rows wider than a block, on blocks of several rows, and on several images', async () => {
     const rng = new Rng(9);
     const wide = { ...PLAIN, batch: 2, inH: 2, inC: 64, outC: 3, kH: 2, kW: 3, padT: 1, padL: 2 };
-    const all = [{ ...wide, inW: 530 }, { ...wide, inW: 300, strideW: 2, dilW: 2 }, { ...wide, inH: 40, inW: 5, strideH: 2 }, { ...wide, inH: 40, inW: 9, dilH: 3 }];
+    const all = [
+      { ...wide, inW: 530 }, { ...wide, inW: 300, strideW: 2, dilW: 2 }, { ...wide, inH: 40, inW: 5, strideH: 2 }, { ...wide, inH: 40, inW: 9, dilH: 3 },
+    ];
     const images = withOutput({ ...wide, inW: 3, padT: 0, padL: 0 }, 0);
     await check([...all.map((g) => withOutput(g, 1)), images].flatMap((g) => [integerCase(rng, g, 1, 1), integerCase(rng, g, 2, 3)]), variant);
   });

@@ -120,7 +120,8 @@ function prepareFunction(s: Shape, p: ConvParams, unpack: WasmFunction | null): 
   const to = s.simd
     ? `(i32.add (i32.add ${d.blocks} (i32.mul (local.get $q) ${d.groupBlocksBytes}))
             (i32.add (i32.shl (i32.add (i32.mul (i32.mul (i32.shr_u (local.get $c) (i32.const 2)) (i32.const ${s.slots})) ${d.kW}) ${tap}) (i32.const 4))
-              (i32.add (i32.shl (i32.and (local.get $c) (i32.const 3)) (i32.const 2)) ${s.pairs ? '(i32.shl (i32.and (local.get $r) (i32.const 1)) (i32.const 1))' : '(i32.const 0)'})))`
+              (i32.add (i32.shl (i32.and (local.get $c) (i32.const 3)) (i32.const 2))
+                ${s.pairs ? '(i32.shl (i32.and (local.get $r) (i32.const 1)) (i32.const 1))' : '(i32.const 0)'})))`
     : `(i32.add ${d.blocks} (i32.mul (i32.add (i32.mul (local.get $c) ${d.k}) ${tap}) (i32.const ${s.element})))`;
   const store = s.float ? '(f32.store (local.get $to) (f32.load (local.get $from)))' : `(${s.simd ? 'i32.store16' : 'i32.store8'} (local.get $to) ${value})`;
   const name = `depthwise_prepare_${s.float ? 'f32' : `w${bits}`}${s.simd ? `_${s.slots}${p.dilH === 1 ? '' : '_dilated'}` : '__scalar'}`;

@@ -53,7 +53,8 @@ export function scratchOffsets<K extends string>(sizes: Readonly<Record<K, numbe
 
 /** The words of a descriptor. */
 export function descriptorOf(
-  values: Readonly<Partial<Record<Field, number>>>, scratch: Readonly<Partial<Record<Field, number>>>, constsBytes: number, a: Addresses, rest: readonly number[] = [],
+  values: Readonly<Partial<Record<Field, number>>>, scratch: Readonly<Partial<Record<Field, number>>>, constsBytes: number, a: Addresses,
+  rest: readonly number[] = [],
 ): Int32Array {
   const all: Partial<Record<Field, number>> = {
     ...values, ...Object.fromEntries(Object.entries(scratch).map(([name, offset]) => [name, a.scratch + offset])),

@@ -49,7 +49,8 @@ function modeOf(p: ConvParams, kernel: FamilyKernel): Mode {
 export function coverRow(width: number, sizes: readonly number[]): number[] {
   const best: { count: number; last: number }[] = [{ count: 0, last: -1 }];
   for (let w = 1; w <= width; w++) {
-    best.push(sizes.reduce((b, size, i) => (size <= w && best[w - size].count + 1 < b.count ? { count: best[w - size].count + 1, last: i } : b), { count: Infinity, last: -1 }));
+    const all = sizes.map((size, last) => ({ count: size <= w ? best[w - size].count + 1 : Infinity, last }));
+    best.push(all.reduce((a, b) => (b.count < a.count ? b : a)));
   }
   const counts = sizes.map(() => 0);
   for (let w = width; w > 0; w -= sizes[best[w].last]) counts[best[w].last]++;

@@ -426,7 +426,8 @@ class FunctionPrinter {
     /** How far inner loops move an index; Infinity where that is not known. */
     const span = perNode<number>((x, self) => {
       if (x.k === 'const' || fixed(x)) return 0;
-      if (x.k === 'var') return counts.has(x.name) ? Math.max(0, counts.get(x.name)! - 1) : definitions.has(x.name) && !inner.has(x.name) ? self(definitions.get(x.name)!) : Infinity;
+      if (x.k === 'var' && counts.has(x.name)) return Math.max(0, counts.get(x.name)! - 1);
+      if (x.k === 'var') return definitions.has(x.name) && !inner.has(x.name) ? self(definitions.get(x.name)!) : Infinity;
       if (x.k !== 'bin') return Infinity;
       if (x.op === 'add' || x.op === 'sub') return self(x.a) + self(x.b);
       if (x.op === 'mul' && x.b.k === 'const') return self(x.a) * Math.abs(Number(x.b.v));

@@ -128,7 +128,8 @@ export const WINOGRAD: WasmVariant = {
   kernel: 'winograd',
   isa: 'simd128',
   accepts: (p) =>
-    p.kind === 'int' && p.groups === 1 && p.kH === 3 && p.kW === 3 && p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && p.inC <= MAX_CHANNELS,
+    p.kind === 'int' && p.groups === 1 && p.kH === 3 && p.kW === 3 && p.inC <= MAX_CHANNELS &&
+    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1,
   cost,
   packing: integerPacking,
   scratch: (p, part = p) => scratchOffsets(numbersOf(part).scratch).bytes,

@@ -77,8 +77,9 @@ const isThin = (p: ConvParams): boolean => pixelsOf(p) < 4;
  * need as many vectors.
  */
 function tilesOf(p: ConvParams): { readonly vectors: number; readonly pixels: readonly number[] } {
-  if (pixelsOf(p) === 1) return { vectors: 8, pixels: [1] };
-  return isThin(p) ? { vectors: 4, pixels: [2, 1] } : { vectors: 2, pixels: [4, 3, 2, 1] };
+  const used = p.outC / p.groups / 4;
+  if (pixelsOf(p) === 1 && used > 4) return { vectors: 8, pixels: [1] };
+  return isThin(p) && used > 2 ? { vectors: 4, pixels: [2, 1] } : { vectors: 2, pixels: [4, 3, 2, 1] };
 }
 
 function dotKernel(weights: Weights, p: ConvParams): FamilyKernel {

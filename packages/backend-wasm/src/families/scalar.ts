@@ -33,7 +33,10 @@ function elementKernel(p: ConvParams): FamilyKernel {
     blockBytes: (steps) => steps * CHANNELS * weightBytes,
     convert: null,
     place: float
-      ? rendered('place', 'place_f32__scalar', { note: 'f32', at: at(2), store: '(f32.store (local.get $at) (f32.load (i32.add (local.get $codes) (i32.shl (local.get $j) (i32.const 2)))))' })
+      ? rendered('place', 'place_f32__scalar', {
+        note: 'f32', at: at(2),
+        store: '(f32.store (local.get $at) (f32.load (i32.add (local.get $codes) (i32.shl (local.get $j) (i32.const 2)))))',
+      })
       : rendered('place', `place_i8_w${p.weightBits}__scalar`, { note: 'i8', at: at(0), store: `(i32.store8 (local.get $at) ${value(p.weightBits!)})` }),
     unsigned: false,
     offset: 0,
