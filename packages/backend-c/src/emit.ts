@@ -1,6 +1,6 @@
 /** A Plan as a dependency-free C99 library: header, code, weights, CMake file and self-test. */
 import { readFileSync } from 'node:fs';
-import { type Location, type Plan, type PlannedCall, type PlannedPort, compileTemplate } from '@bitloom/codegen';
+import { type Location, type Plan, type PlannedCall, type PlannedPart, type PlannedPort, compileTemplate } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type BufferDef, type ConvParams, type Nest, type TensorMap, convK } from '@bitloom/kernel-spec';
 import { DTYPES, bytesOf } from '@bitloom/tensor';
@@ -68,9 +68,9 @@ const GEOMETRY = [
   'batch', 'inH', 'inW', 'inC', 'outH', 'outW', 'outC', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW', 'groups',
 ] as const satisfies readonly (keyof ConvParams)[];
 
-function convConstant(p: ConvParams, index: number): string {
+function convConstant(p: ConvParams, name: string): string {
   const sizes = GEOMETRY.map((k) => p[k]).join(', ');
-  return `static const bl_conv conv_${index} = { ${sizes}, ${p.xZero}, ${floatLiteral(p.lo, 'f32')}, ${floatLiteral(p.hi, 'f32')} };\n`;
+  return `BL_UNUSED static const bl_conv ${name} = { ${sizes}, ${p.xZero}, ${floatLiteral(p.lo, 'f32')}, ${floatLiteral(p.hi, 'f32')} };\n`;
 }
 
 /** x_zero · Σ weights for every output channel, modulo 2^32; null where the zero point is 0. */
@@ -129,10 +129,20 @@ function nestFunctions(isas: readonly IsaRow[]): Nests {
   };
 }
 
-const layoutName = (isa: string, index: number): string => `layout_${isa}_${index}`;
+const layoutName = (isa: string, call: string): string => `layout_${isa}_${call}`;
+/** Numbers in names: of a call, and of a part of it where it has several. */
+const partName = (c: PlannedCall, index: number, part: number): string => (c.parts.length > 1 ? `${index}_${part}` : `${index}`);
 
-/** The call of one step, in C. */
-function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corrected: ReadonlySet<number>): { index: number; comment: string; call: string } {
+interface Step {
+  readonly index: number;
+  readonly comment: string;
+  /** One statement for each part. */
+  readonly parts: readonly { readonly part: number; readonly call: string }[];
+  readonly several: boolean;
+}
+
+/** The calls of one step, in C. */
+function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corrected: ReadonlySet<number>): Step {
   const { call } = c;
   if (call.family === 'nest') {
     const { name, stored } = nests.of(call.params, isa);
@@ -140,7 +150,7 @@ function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corr
       const type = C_TYPE[call.params.operands[i].dtype];
       return stored[i] ? pointer(type, l) : input(type, l);
     });
-    return { index, comment: comment(call.origin), call: `${name}(${args.join(', ')});` };
+    return { index, comment: comment(call.origin), parts: [{ part: 0, call: `${name}(${args.join(', ')});` }], several: false };
   }
   const p = call.params;
   const variant = variantOf(c);
@@ -148,18 +158,28 @@ function stepCode(c: PlannedCall, index: number, isa: string, nests: Nests, corr
   const [x, w, ...vectors] = c.args;
   const int = p.kind === 'int';
   const scratchType = { int: 'uint8_t', depthwise: 'int8_t', prepared: 'uint8_t', 'prepared-f32': null, f32: null, 'f32-scratch': 'float' }[signature];
-  const args = [
-    `&conv_${index}`,
-    ...(variant.layout ? [`&${layoutName(isa, index)}`] : []),
-    input(int ? 'uint8_t' : 'float', x),
-    variant.prepared(p) > 0 ? preparedAt(c.prepared) : input(int ? 'uint8_t' : 'float', w),
-    ...vectors.map((l) => input('float', l)),
-    ...(signature === 'int' ? [corrected.has(index) ? `correction_${index}` : 'NULL'] : []),
-    pointer(p.output === 'codes' && int ? 'uint8_t' : 'float', c.results[0]),
-    ...(scratchType ? [c.scratch ? pointer(scratchType, c.scratch) : 'NULL'] : []),
-  ];
+  const xType = int ? 'uint8_t' : 'float';
+  const yType = p.output === 'codes' && int ? 'uint8_t' : 'float';
+  const moved = (pointer: string, elements: number): string => (elements > 0 ? `${pointer} + ${elements}` : pointer);
+  const partCall = (part: PlannedPart, t: number): string => {
+    const name = partName(c, index, t);
+    const args = [
+      `&conv_${name}`,
+      ...(variant.layout ? [`&${layoutName(isa, name)}`] : []),
+      moved(input(xType, x), part.xOffset),
+      variant.prepared(p) > 0 ? preparedAt(c.prepared) : input(int ? 'uint8_t' : 'float', w),
+      ...vectors.map((l) => input('float', l)),
+      ...(signature === 'int' ? [corrected.has(index) ? `correction_${index}` : 'NULL'] : []),
+      moved(pointer(yType, c.results[0]), part.yOffset),
+      ...(scratchType ? [part.scratch ? pointer(scratchType, part.scratch) : 'NULL'] : []),
+    ];
+    return `${variant.symbol(p)}(${args.join(', ')});`;
+  };
   const bits = int ? `W${p.weightBits}A${p.activationBits}` : 'f32';
-  return { index, comment: comment(`${call.origin}: ${variant.name} ${bits} ${p.kH}x${p.kW} ${p.inC}->${p.outC}`), call: `${variant.symbol(p)}(${args.join(', ')});` };
+  return {
+    index, comment: comment(`${call.origin}: ${variant.name} ${bits} ${p.kH}x${p.kW} ${p.inC}->${p.outC}`),
+    parts: c.parts.map((part, t) => ({ part: t, call: partCall(part, t) })), several: c.parts.length > 1,
+  };
 }
 
 interface Use {
@@ -195,7 +215,8 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     if (c.call.family !== 'conv') return;
     const p = c.call.params;
     if (!base.program.buffers[c.call.args[1]].data) fail('E901', 'weights of a convolution are not constant', { node: c.call.origin });
-    constants += convConstant(p, index);
+    constants += convConstant(p, `conv_${index}`);
+    if (c.parts.length > 1) constants += c.parts.map((part, t) => convConstant(part.params, `conv_${partName(c, index, t)}`)).join('');
     const fixed = plans.some((plan) => variantOf(plan.calls[index]).signature === 'int') ? correction(base, c, p) : null;
     if (!fixed) return;
     corrected.add(index);
@@ -208,12 +229,15 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     const preparations = plan.preparations.map((i) => {
       const c = plan.calls[i];
       const variant = variantOf(c);
-      const layout = variant.layout ? `&${layoutName(isa, i)}, ` : '';
+      const layout = variant.layout ? `&${layoutName(isa, `${i}`)}, ` : '';
       return { call: `${variant.symbol(c.call.params as ConvParams)}_prepare(&conv_${i}, ${layout}${input('uint8_t', c.args[1])}, ${preparedAt(c.prepared)});` };
     });
     const layouts = plan.calls.flatMap((c, i) => {
-      const layout = c.call.family === 'conv' ? variantOf(c).layout?.(c.call.params) : undefined;
-      return layout === undefined ? [] : [{ name: layoutName(isa, i), layout }];
+      if (c.call.family !== 'conv') return [];
+      const { layout } = variantOf(c);
+      if (!layout) return [];
+      const parts = c.parts.length > 1 ? c.parts.map((part, t) => ({ name: layoutName(isa, partName(c, i, t)), layout: layout(part.params) })) : [];
+      return [{ name: layoutName(isa, `${i}`), layout: layout(c.call.params) }, ...parts];
     });
     return {
       isa, guard, supported, preparations, layouts,
@@ -237,6 +261,8 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     copyIn: inputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),
     copyOut: outputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),
     stepCount: base.calls.length,
+    threads: base.threads > 1,
+    partCounts: [...base.calls.map((c) => Math.max(1, c.parts.length)), 0].join(', '),
     common: commonCode(uses),
     helpers: helperCode(nests.text + functions),
     functions,
@@ -267,6 +293,7 @@ function headerCode(plans: readonly Plan[], name: string, parameters: string, in
     sizes: conditional(plans, (some) =>
       `#define ${macro}_ARENA_BYTES ${largest(some, (p) => p.arenaBytes)}\n#define ${macro}_PREPARED_BYTES ${largest(some, (p) => p.preparedBytes)}\n`),
     weightBytes: plans[0].weights.length,
+    threads: plans[0].threads > 1 ? plans[0].threads : null,
     ports: [...inputs.map(port('INPUT')), ...outputs.map(port('OUTPUT'))],
   });
 }

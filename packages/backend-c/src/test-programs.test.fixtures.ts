@@ -92,8 +92,7 @@ export function randomIntCase(rng: Rng, w: Bits, a: Bits, options: IntCaseOption
   };
 }
 
-export function randomF32Case(rng: Rng, shape: Shape = 'any'): ConvCase {
-  const g = randomGeometry(rng, shape);
+export function randomF32Case(rng: Rng, shape: Shape = 'any', g: ConvGeometry = randomGeometry(rng, shape)): ConvCase {
   const params: ConvParams = { ...g, kind: 'f32', weightBits: null, activationBits: null, xZero: 0, output: 'f32', lo: pick(rng, [0, -Infinity]), hi: pick(rng, [2, Infinity]) };
   const normals = (n: number): Float32Array => Float32Array.from({ length: n }, () => rng.normal());
   return { name: 'f32', params, weights: normals(g.outC * convK(params)), scale: normals(g.outC), offset: new Float32Array(0), x: normals(g.batch * g.inH * g.inW * g.inC) };

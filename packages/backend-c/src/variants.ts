@@ -192,7 +192,10 @@ const f32: CVariant = {
 };
 
 /** Every kernel of the C backend; `int8` accepts all integer parameters, `f32_panel4` and `f32` together all others. */
-export const C_VARIANTS: readonly CVariant[] = [depthwise, mul64Depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX2_VARIANTS, ...AVX512_VARIANTS, ...F32_VARIANTS, ...NEON_VARIANTS];
+export const C_VARIANTS: readonly CVariant[] = [
+  depthwise, mul64Depthwise, int8, lut16, mul64, swar, f32Depthwise, f32Panel4, f32, ...AVX2_VARIANTS, ...AVX512_VARIANTS, ...F32_VARIANTS, ...NEON_VARIANTS,
+  // What a part of a call needs is what a call of its size does.
+].map((v) => ({ ...v, scratch: (p, part = p) => v.scratch(part) }));
 
 /** Kernels that code for an instruction set may use: its own, and those it includes. */
 export const cVariantsFor = (isa: CIsa): readonly CVariant[] =>
@@ -203,14 +206,16 @@ export interface CPlanOptions {
   readonly filter?: VariantFilter;
   /** Measured costs; those of the kernels themselves where there are none. */
   readonly cost?: (isa: CIsa) => VariantCost | undefined;
+  /** Threads that calls are split for; default 1. */
+  readonly threads?: number;
 }
 
 /**
  * A plan per instruction set, `portable` first; {@link Plan.target} names the set. All have the same packed weights.
  * @throws E601 when no variant accepts a call
  */
-export const planC = (program: Program, { isas = ISAS.map((i) => i.name), filter, cost }: CPlanOptions = {}): readonly Plan[] =>
-  isas.map((isa) => makePlan(program, { target: isa, variants: cVariantsFor(isa), filter, cost: cost?.(isa) }));
+export const planC = (program: Program, { isas = ISAS.map((i) => i.name), filter, cost, threads }: CPlanOptions = {}): readonly Plan[] =>
+  isas.map((isa) => makePlan(program, { target: isa, variants: cVariantsFor(isa), filter, cost: cost?.(isa), threads }));
 
 /** Arena bytes that suffice for every instruction set. */
 export const arenaBytes = (plans: readonly Plan[]): number => Math.max(...plans.map((p) => p.arenaBytes));

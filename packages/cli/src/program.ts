@@ -178,7 +178,7 @@ Results go to stdout, everything else to stderr. bitloom VERB --help tells more.
   verb('compile', ['<model>', 'ONNX file'], 'compile an ONNX file to a bundle', {
     'Output:': [
       option('-o, --output <folder>', 'where the bundle goes; without it only the report is made', text),
-      option('--threads <n>', 'WebAssembly modules for so many threads as well, which the loader takes where memory can be shared (default: 1)', (f, t) => integer(f, t, 1)),
+      option('--threads <n>', 'also for so many threads: WebAssembly modules that the loader takes where memory can be shared, a function that takes a thread pool in C (default: 1)', (f, t) => integer(f, t, 1)),
       repeated('--target <target>', `${TARGETS.join(', ')}; wasm is the modules of wasm-simd128 and wasm-relaxed, of which the loader takes the one that fits (default: wasm)`, among(TARGETS)),
       option('--c-name <name>', `prefix of the C files and functions (default: ${defaults.cName})`, text),
       option('--emit-qdq <file>', 'also the quantised network as ONNX, with QuantizeLinear and DequantizeLinear, as onnxruntime runs it in integers', text),

@@ -65,7 +65,7 @@ export function wasmTargetOf(targets: readonly TargetName[]): TargetName | undef
 export async function buildBundle(c: Compiled, o: CompileOptions, samples: readonly TensorMap[], costs: CostTable | null = null): Promise<Built> {
   const { graph, model } = c;
   const program = c.program ?? fail('E901', 'nothing to build');
-  const plans = new Map(o.target.map((t) => [t, plansFor(program, t, costs)]));
+  const plans = new Map(o.target.map((t) => [t, plansFor(program, t, costs, t === 'c' ? o.threads : 1)]));
   const wasmTarget = wasmTargetOf(o.target);
   const first = plans.get(o.target[0])!;
   const [packed] = plans.get(wasmTarget ?? 'c')!;

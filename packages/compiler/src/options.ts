@@ -39,7 +39,7 @@ export const searchOptionsSchema = z.strictObject({
 
 export const compileOptionsSchema = searchOptionsSchema.extend({
   assignment: z.string().nullable().default(null),
-  /** More than 1: WebAssembly modules for so many threads as well. */
+  /** More than 1: also code for so many threads. */
   threads: z.number().int().min(1).max(64).default(1),
   /** Prefix of the C files, functions and macros. */
   cName: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a C identifier').default('model'),
