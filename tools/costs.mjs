@@ -17,7 +17,7 @@ const { cIsas, tune } = await import(new URL('../packages/compiler/dist/index.js
 const { CostTable, costTableText, parseCostTable } = await import(new URL('../packages/codegen/dist/index.js', import.meta.url));
 
 /** C programs take long to compile; at other widths the kernels' own estimates compete with each other. */
-const BITS = { wasm: [1, 2, 3, 4, 5, 6, 7, 8], 'wasm-scalar': [1, 2, 3, 4, 8], c: [1, 2, 3, 4, 8] };
+const BITS = { wasm: [1, 2, 3, 4, 5, 6, 7, 8], 'wasm-scalar': [1, 2, 3, 4, 8], c: [1, 2, 4, 8] };
 
 const asked = process.argv.slice(2);
 for (const backend of asked.length > 0 ? asked : Object.keys(BITS)) {

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { type KernelName, makePlan } from '@bitloom/codegen';
+import type { ConvParams } from '@bitloom/kernel-spec';
 import { Rng, type Tensor, bytesOf } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { type ConvCase, type Geometry, convProgram, floatCase, integerCase, withOutput } from './conv.test.fixtures.js';
@@ -36,6 +37,7 @@ const same = (name: string, got: ReadonlyMap<string, Tensor>, expected: ReturnTy
 describe('threads', () => {
   it.each<[string, KernelName[], number]>([
     ['int8', ['int8', 'depthwise'], 2], ['lut', ['lut', 'depthwise'], 3], ['bitserial', ['bitserial', 'depthwise'], 3], ['dual', ['dual', 'depthwise'], 2], ['f32', ['f32'], 3],
+    ['winograd', ['winograd', 'int8', 'depthwise'], 3],
   ])('%s: parts compute what the whole does, by one thread and by several', async (kind, kernels, threads) => {
     const rng = new Rng(threads);
     const cases = GEOMETRIES.map((g): ConvCase => {
@@ -43,7 +45,10 @@ describe('threads', () => {
       return kind === 'f32' ? floatCase(rng, full) : integerCase(rng, full, 2, 2);
     });
     const { program, inputs, expected } = convProgram(cases);
-    const plan = makePlan(program, { target: 'wasm', variants: variantsFor('wasm'), threads, filter: (v) => kernels.includes(v.kernel) });
+    const variants = variantsFor('wasm');
+    const preferred = (p: ConvParams): KernelName => kernels.find((k) => variants.some((v) => v.kernel === k && v.accepts(p)))!;
+    const plan = makePlan(program, { target: 'wasm', variants, threads, filter: (v, p) => v.kernel === preferred(p) });
+    expect(plan.calls.some((c) => c.variant!.kernel === kernels[0])).toBe(true);
     expect(plan.calls.filter((c) => c.parts.length === threads).length).toBeGreaterThanOrEqual(5);
     const emitted = await emitWasm(plan);
     const memory = sharedMemory(emitted.layout);

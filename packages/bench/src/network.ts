@@ -1,9 +1,9 @@
 /** A float model made ready for every contender: quantised uniformly, lowered, planned, exported. */
 import { type CIsa, emitC, planC } from '@bitloom/backend-c';
-import { addressOf, emitWasm, variantsFor } from '@bitloom/backend-wasm';
+import { addressOf, emitWasm } from '@bitloom/backend-wasm';
 import { DEFAULT_CALIBRATION, type Histogram, chooseParams, collectHistograms, observedValues } from '@bitloom/calibrate';
-import { type CostTable, type Plan, makePlan } from '@bitloom/codegen';
-import { costsOf, prepare } from '@bitloom/compiler';
+import type { CostTable, Plan } from '@bitloom/codegen';
+import { type TargetName, costsOf, flavoursOf, planOf, prepare } from '@bitloom/compiler';
 import { batches, sampleSpecs, syntheticSource } from '@bitloom/data';
 import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
@@ -59,8 +59,8 @@ export const qdqOf = (n: Network): Uint8Array => exportQdq(quantized(n, [8, 8], 
 
 /** @param costs a table that goes before the shipped ones */
 export async function wasmNetwork(program: Program, target: string, costs: CostTable | null): Promise<WasmNetwork> {
-  const { conv } = costsOf(target === 'wasm-scalar' ? target : 'wasm', costs);
-  const plan = makePlan(program, { target, variants: variantsFor(target), cost: (v, p) => conv(v, p).ns });
+  const [flavour] = flavoursOf(target as TargetName);
+  const plan = planOf(program, flavour, costsOf(flavour.backend, costs));
   const { wasm, layout } = await emitWasm(plan);
   return {
     wasm, weights: plan.weights.slice(0, plan.packedBytes), weightsBase: layout.weightsBase, steps: plan.calls.length,
