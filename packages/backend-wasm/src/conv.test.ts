@@ -80,27 +80,51 @@ const wideDepthwise = (rng: Rng): ConvGeometry[] => {
   return some.map((s) => withOutput({ ...s, inW: 20 + rng.int(20) }, 1)).concat(withOutput(g, 0));
 };
 
-describe('winograd__simd128', () => {
+describe.each(variantNames('winograd'))('%s', (variant) => {
+  const few = [1, 2, 3];
   const shape = (rng: Rng, inC: number, outC: number): ConvGeometry => withOutput(
     { ...PLAIN, batch: 1 + rng.int(2), inH: 3 + rng.int(20), inW: 3 + rng.int(30), inC, outC, kH: 3, kW: 3, padT: rng.int(3), padL: rng.int(3) }, rng.int(3),
   );
   it('equals the reference for all bit pairs and odd sizes', async () => {
     const rng = new Rng(12);
-    await check(BITS.flatMap((w) => BITS.flatMap((a) => [integerCase(rng, shape(rng, 1 + rng.int(20), 1 + rng.int(18)), w, a)])), 'winograd__simd128');
+    await check(BITS.flatMap((w) => BITS.flatMap((a) => [integerCase(rng, shape(rng, 1 + rng.int(20), 1 + rng.int(18)), w, a)])), variant);
   });
-  it('equals the reference where accumulators are largest', async () => {
-    const rng = new Rng(13);
-    const g = withOutput({ ...PLAIN, batch: 1, inH: 4, inW: 5, inC: 1024, outC: 3, kH: 3, kW: 3, padT: 1, padL: 1 }, 1);
-    const full = integerCase(rng, g, 8, 8);
-    const extremes = [-128, 127].map((v) => ({ ...full, x: new Uint8Array(full.x.length).fill(255), w: new Int8Array(full.w.length).fill(v) }));
-    // Signs that make transformed values largest.
-    const sign = (kh: number, kw: number): number => ((kh + kw) % 2 ? 127 : -128);
-    const checkered = {
-      ...full,
-      x: Uint8Array.from({ length: full.x.length }, (_, i) => (Math.floor(i / 1024) % 2 ? 255 : 0)),
-      w: Int8Array.from({ length: full.w.length }, (_, i) => sign(Math.floor(i / 3072) % 3, Math.floor(i / 1024) % 3)),
-    };
-    await check([full, ...extremes, checkered], 'winograd__simd128');
+  // Channels and bits as many as the variants accept, or nearly so.
+  it.each([[1024, 8, 8], [456, 6, 8], [114, 8, 8], [1024, 4, 8], [1024, 2, 2], [7, 1, 1]] as const)(
+    'equals the reference where accumulators are largest: %i channels, W%iA%i', async (inC, w, a) => {
+      const g = withOutput({ ...PLAIN, batch: 1, inH: 4, inW: 5, inC, outC: 3, kH: 3, kW: 3, padT: 1, padL: 1 }, 1);
+      const full = integerCase(new Rng(13), g, w, a);
+      if (!VARIANTS.find((v) => v.name === variant)!.accepts(full.params)) {
+        expect([variant, inC, w, a]).toEqual(['winograd4__simd128', 1024, 8, 8]);
+        return;
+      }
+      const [lo, hi, top] = [w === 1 ? -1 : -(2 ** (w - 1)), w === 1 ? 1 : 2 ** (w - 1) - 1, 2 ** a - 1];
+      const of = (x: (row: number, column: number) => number, weight: (kh: number, kw: number) => number): ConvCase => ({
+        ...full,
+        x: Uint8Array.from({ length: full.x.length }, (_, i) => x(Math.floor(i / (5 * inC)), Math.floor(i / inC) % 5)),
+        w: Int8Array.from({ length: full.w.length }, (_, i) => weight(Math.floor(i / (3 * inC)) % 3, Math.floor(i / inC) % 3)),
+      });
+      const least = (): number => lo;
+      const sign = (kh: number, kw: number): number => ((kh + kw) % 2 ? hi : lo);
+      await check([
+        full, of(() => top, least), of(() => top, () => hi),
+        // Signs that make transformed values largest, in tiles of 4×4 inputs and of 6×6.
+        of((_, x) => (x % 2 ? top : 0), sign), of((y, x) => (y < 2 === x < 2 ? top : 0), least), of((y, x) => (y < 2 === x < 2 ? 0 : top), sign),
+      ], variant);
+    },
+  );
+  it('equals the reference on images smaller than a tile, with few channels', async () => {
+    const rng = new Rng(14);
+    const all = few.flatMap((inH) => few.flatMap((inW) => few.map((inC) => withOutput(
+      { ...PLAIN, batch: 1 + rng.int(3), inH, inW, inC: 5 * inC - 4, outC: 7 + rng.int(3), kH: 3, kW: 3, padT: 1, padL: 1 }, 1,
+    ))));
+    await check(all.map((g) => integerCase(rng, g, BITS[rng.int(4)], BITS[rng.int(8)])), variant);
+  });
+  it('equals the reference on blocks of several rows of tiles, the last one shorter', async () => {
+    const rng = new Rng(15);
+    const g = { ...PLAIN, batch: 2, inC: 9, outC: 9, kH: 3, kW: 3, padT: 1, padL: 1 };
+    const all = [{ ...g, inH: 75, inW: 14 }, { ...g, inH: 11, inW: 211 }, { ...g, inH: 46, inW: 33 }, { ...g, inH: 101, inW: 3 }];
+    await check(all.flatMap((s) => [integerCase(rng, withOutput(s, 1), 2, 4), integerCase(rng, withOutput(s, 0), 5, 3)]), variant);
   });
 });
 

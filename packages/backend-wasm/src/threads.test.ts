@@ -35,10 +35,10 @@ const same = (name: string, got: ReadonlyMap<string, Tensor>, expected: ReturnTy
   expected.forEach((y, i) => expect(Buffer.from(bytesOf(got.get(`y${i}`)!)).equals(new Uint8Array(y.buffer)), `${name} y${i}`).toBe(true));
 
 describe('threads', () => {
-  it.each<[string, KernelName[], number]>([
+  it.each<[string, KernelName[], number, string?]>([
     ['int8', ['int8', 'depthwise'], 2], ['lut', ['lut', 'depthwise'], 3], ['bitserial', ['bitserial', 'depthwise'], 3], ['dual', ['dual', 'depthwise'], 2], ['f32', ['f32'], 3],
-    ['winograd', ['winograd', 'int8', 'depthwise'], 3],
-  ])('%s: parts compute what the whole does, by one thread and by several', async (kind, kernels, threads) => {
+    ['winograd', ['winograd', 'int8', 'depthwise'], 3, 'winograd4__simd128'], ['winograd4', ['winograd', 'int8', 'depthwise'], 3, 'winograd__simd128'],
+  ])('%s: parts compute what the whole does, by one thread and by several', async (kind, kernels, threads, without) => {
     const rng = new Rng(threads);
     const cases = GEOMETRIES.map((g): ConvCase => {
       const full = withOutput(g, 1);
@@ -47,7 +47,7 @@ describe('threads', () => {
     const { program, inputs, expected } = convProgram(cases);
     const variants = variantsFor('wasm');
     const preferred = (p: ConvParams): KernelName => kernels.find((k) => variants.some((v) => v.kernel === k && v.accepts(p)))!;
-    const plan = makePlan(program, { target: 'wasm', variants, threads, filter: (v, p) => v.kernel === preferred(p) });
+    const plan = makePlan(program, { target: 'wasm', variants, threads, filter: (v, p) => v.kernel === preferred(p) && v.name !== without });
     expect(plan.calls.some((c) => c.variant!.kernel === kernels[0])).toBe(true);
     expect(plan.calls.filter((c) => c.parts.length === threads).length).toBeGreaterThanOrEqual(5);
     const emitted = await emitWasm(plan);

@@ -34,7 +34,7 @@ export interface WasmVariant extends KernelVariant {
 }
 
 /** All variants. The scalar ones accept everything of their kind, so that the choice never fails. */
-export const WASM_VARIANTS: readonly WasmVariant[] = [...DEPTHWISE, WINOGRAD, ...FAMILIES.map(familyVariant)];
+export const WASM_VARIANTS: readonly WasmVariant[] = [...DEPTHWISE, ...WINOGRAD, ...FAMILIES.map(familyVariant)];
 
 /** Instruction sets that a module may use: `wasm-scalar` none, `wasm-relaxed` all, any other target SIMD128. */
 export function isasOf(target: string): readonly Isa[] {

@@ -1,8 +1,20 @@
 /**
- * 3×3 convolutions of integers by Winograd's F(2×2, 3×3): 16 products for 2×2 outputs in place of 36 (Lavin & Gray, "Fast Algorithms
- * for Convolutional Neural Networks", 2015, section 4.1). With weights transformed by 2G everything is an integer: inputs are below
- * 4·255 and weights at most 9·128 in size, both i16, and sums are four times those of the convolution, exactly, modulo 2^32; which is
- * enough as long as those are below 2^29.
+ * 3×3 convolutions of integers by Winograd's F(2×2, 3×3) and F(4×4, 3×3): 16 products for 2×2 outputs in place of 36, and 36 products
+ * for 4×4 outputs in place of 144 (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, sections 4.1 and 4.3).
+ *
+ * An output tile is Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A, with x the raw codes (padding is the zero point's code, and the constant of a channel
+ * takes −zero point · Σ w). Weights are transformed by a multiple of G, so that everything is an integer:
+ *
+ * - F(2×2): 2G, hence Aᵀ·M·A is 4·acc. Transformed inputs are within ±2·255 (Bᵀ has two entries ±1 a row: 2 products of either sign),
+ *   weights within 9·128: i16.
+ * - F(4×4): 24G, its last row halved, which the output transform makes up for, hence 576·acc. Of codes up to c, a row of Bᵀ makes −8c to
+ *   2c (row 1) or values within ±5c: two of them (8·8 + 2·2)·c = 68·255 at most: i16. Rows of |24G| add up to 12 at most: weights are
+ *   within 144·128: i16.
+ *
+ * Sums are modulo 2^32, and so are those of the output transform, in which acc was multiplied by 2^s·odd (4, or 2^6·9). Multiplied by
+ * the inverse of the odd factor modulo 2^32, they are 2^s·acc modulo 2^32; an arithmetic shift right by s gives acc, exactly, if
+ * |acc| < 2^(31−s): at most 9·channels·2^(W−1)·(2^A − 1), which `accepts` bounds. Whatever lies in columns past the end of a row is
+ * bytes as well, so that outputs inside do not depend on it.
  */
 import { alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
@@ -19,92 +31,158 @@ const CHANNELS = 8;
 const PIXELS = [4, 3, 2, 1] as const;
 /** Tiles that share a pass over the weights, if there are as many. */
 const BLOCK_TILES = 48;
-/** 9·1024 products of 255·128 are below 2^29. */
+/** More would need much memory for transformed inputs. */
 const MAX_CHANNELS = 1024;
 
-/** Blocks of rows of tiles in an image. */
-const blocksOf = (tileRows: number, width: number): number => Math.max(1, Math.ceil(tileRows / Math.max(1, Math.round(BLOCK_TILES / Math.max(width, 1)))));
+/** One dimension of a transform: values named in terms of the inputs, then results in terms of both. */
+interface Transform {
+  readonly steps: readonly { readonly name: string; readonly value: string }[];
+  readonly results: readonly string[];
+}
 
-function numbersOf(p: ConvParams): {
+interface Arithmetic {
+  add(a: string, b: string): string;
+  sub(a: string, b: string): string;
+  shl(a: string, bits: number): string;
+}
+const arithmetic = (lanes: string): Arithmetic => ({
+  add: (a, b) => `(${lanes}.add ${a} ${b})`,
+  sub: (a, b) => `(${lanes}.sub ${a} ${b})`,
+  shl: (a, bits) => `(${lanes}.shl ${a} (i32.const ${bits}))`,
+});
+const get = (name: string): string => `(local.get $${name})`;
+
+/** F(size×size, 3×3). */
+interface Algorithm {
+  readonly size: 2 | 4;
+  /** log2 of {@link size}. */
+  readonly sizeShift: number;
+  /** s, and the inverse of the odd factor of acc modulo 2^32 or null for 1. */
+  readonly scaleShift: number;
+  readonly inverse: string | null;
+  /** Bᵀ of d0 …, Aᵀ of m0 …, and G of three values. */
+  input(o: Arithmetic): Transform;
+  output(o: Arithmetic): Transform;
+  weights(o: Arithmetic, a: string, b: string, c: string): readonly string[];
+}
+
+const [d0, d1, d2, d3, d4, d5] = range(6).map((i) => get(`d${i}`));
+const [m0, m1, m2, m3, m4, m5] = range(6).map((i) => get(`m${i}`));
+const [p, q, r, s, t, u, v] = ['p', 'q', 'r', 's', 't', 'u', 'v'].map(get);
+
+const F2: Algorithm = {
+  size: 2, sizeShift: 1, scaleShift: 2, inverse: null,
+  input: ({ add, sub }) => ({ steps: [], results: [sub(d0, d2), add(d1, d2), sub(d2, d1), sub(d1, d3)] }),
+  output: ({ add, sub }) => ({ steps: [], results: [add(add(m0, m1), m2), sub(sub(m1, m2), m3)] }),
+  weights: ({ add, sub, shl }, a, b, c) => [shl(a, 1), add(add(a, c), b), sub(add(a, c), b), shl(c, 1)],
+};
+
+const F4: Algorithm = {
+  size: 4, sizeShift: 2, scaleShift: 6, inverse: '0x38e38e39',
+  input: ({ add, sub, shl }) => ({
+    steps: [
+      { name: 'p', value: sub(d4, shl(d2, 2)) }, { name: 'q', value: sub(d3, shl(d1, 2)) },
+      { name: 'r', value: sub(d4, d2) }, { name: 's', value: shl(sub(d3, d1), 1) },
+    ],
+    results: [add(shl(sub(d0, d2), 2), r), add(p, q), sub(p, q), add(r, s), sub(r, s), sub(sub(d5, d3), shl(s, 1))],
+  }),
+  output: ({ add, sub, shl }) => ({
+    steps: [
+      { name: 's', value: add(m1, m2) }, { name: 't', value: sub(m1, m2) }, { name: 'u', value: add(m3, m4) }, { name: 'v', value: sub(m3, m4) },
+    ],
+    results: [add(add(m0, s), u), add(t, shl(v, 1)), add(s, shl(u, 2)), add(t, shl(add(shl(v, 2), m5), 1))],
+  }),
+  weights: ({ add, sub, shl }, a, b, c) => {
+    const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
+    const times = (x: string, k: number): string => `(i32.mul ${x} (i32.const ${k}))`;
+    return [times(a, 6), times(add(ends, b), -4), times(sub(ends, b), -4), add(far, middle), sub(far, middle), times(c, 12)];
+  },
+};
+
+const widthOf = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outW / f.size);
+const tileRowsOf = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outH / f.size);
+const positionsOf = (f: Algorithm): number => (f.size + 2) ** 2;
+
+/** Blocks of rows of tiles in an image. */
+const blocksOf = (f: Algorithm, p: ConvParams): number =>
+  Math.max(1, Math.ceil(tileRowsOf(f, p) / Math.max(1, Math.round(BLOCK_TILES / Math.max(widthOf(f, p), 1)))));
+
+function numbersOf(f: Algorithm, p: ConvParams): {
   readonly values: Partial<Record<Field, number>>;
-  readonly scratch: Record<'ring' | 'stage' | 'segs' | 'acc' | 'totals' | 'codes', number>;
+  readonly scratch: Record<'ring' | 'stage' | 'segs' | 'acc' | 'columnSums' | 'totals' | 'codes', number>;
   readonly tiles: readonly number[];
 } {
   const { columns, values } = geometry(p);
-  const width = Math.ceil(p.outW / 2);
-  const tileRows = Math.ceil(p.outH / 2);
-  const rows = Math.max(1, Math.ceil(tileRows / blocksOf(tileRows, width)));
+  const [width, tileRows, positions, reach] = [widthOf(f, p), tileRowsOf(f, p), positionsOf(f), f.size + 2];
+  const rows = Math.max(1, Math.ceil(tileRows / blocksOf(f, p)));
   const tiles = rows * width;
   const steps = Math.ceil(p.inC / 2);
-  // Loads of eight channels, and the second output column of the last tile, go past the end of a row.
-  const ringPitch = alignUp((columns + 1) * p.inC + SLACK, SLACK);
+  const ringRows = f.size * rows + 2;
+  // Loads of eight channels, and output columns of the last tile, go past the end of a row.
+  const ringPitch = alignUp((columns + f.size - 1) * p.inC + SLACK, SLACK);
   const xs = alignUp(p.inC, 8) * 2;
   const runBytes = tiles * xs + SLACK;
   const cutBytes = tiles * CHANNELS * 4 + SLACK;
-  const columnSumsPitch = 2 * width * CHANNELS * 4;
+  const columnSumsPitch = f.size * width * CHANNELS * 4;
   return {
     tiles: [coverRow(tiles, PIXELS), coverRow((tileRows % rows) * width, PIXELS)].flat(),
     scratch: {
-      ring: (2 * rows + 2) * ringPitch, stage: 16 * runBytes, segs: 16 * 4, acc: 16 * cutBytes, totals: 2 * rows * columnSumsPitch, codes: convK(p) + SLACK,
+      ring: ringRows * ringPitch, stage: positions * runBytes, segs: positions * 4, acc: positions * cutBytes,
+      columnSums: (f.size * width + 2) * reach * 16, totals: f.size * rows * columnSumsPitch, codes: convK(p) + SLACK,
     },
     values: {
-      ...values, width, rows, runs: tileRows, ringRows: 2 * rows + 2, ringPitch, runBytes, cutBytes, columnSumsPitch, xs, steps,
-      blockBytes: steps * 32, constFactor: -p.xZero,
+      ...values, width, rows, runs: tileRows, ringRows, ringPitch, runBytes, cutBytes, columnSumsPitch, xs, steps,
+      columns: f.size * width + 2, blockBytes: steps * 32, constFactor: -p.xZero,
     },
   };
 }
 
-/** Combinations of four values by Bᵀ. */
-const INPUT = [{ op: 'sub', a: 0, b: 2 }, { op: 'add', a: 1, b: 2 }, { op: 'sub', a: 2, b: 1 }, { op: 'sub', a: 1, b: 3 }] as const;
-
-function inputTransform(): ReturnType<typeof rendered> {
-  const four = range(4);
-  const column = (j: number): object => ({ loads: four, results: INPUT.map((r, i) => ({ ...r, to: 4 * i + j })) });
-  return rendered('winograd_input', 'winograd_input', {
-    d, four, sixteen: range(16), first: [column(0), column(1)], second: [column(2), column(3)],
-    outputs: four.flatMap((i) => INPUT.map(({ op, a, b }) => ({ op, a: 4 * i + a, b: 4 * i + b }))),
-    moves: four.flatMap((i) => [0, 1].map((j) => ({ to: 4 * i + j, from: 4 * i + j + 2 }))),
+function inputTransform(f: Algorithm): ReturnType<typeof rendered> {
+  const lines = range(f.size + 2);
+  const { steps, results } = f.input(arithmetic('i16x8'));
+  return rendered('winograd_input', `winograd${f.size}_input`, {
+    d, lines, steps, results: results.map((value, i) => ({ value, offset: 16 * i })), columnBytes: 16 * lines.length, tileBytes: 16 * lines.length * f.size,
+    rows: lines.map((i) => lines.map((j) => ({ name: `d${j}`, offset: 16 * (lines.length * j + i) }))),
   });
 }
 
-function outputTransform(): ReturnType<typeof rendered> {
-  const four = range(4);
-  return rendered('winograd_output', 'winograd_output', {
-    d, four,
-    columns: four.map((column) => ({
-      column, rows: four.map((row) => ({ row, offset: `(i32.mul (local.get $plane) (i32.const ${4 * row + column}))` })),
+function outputTransform(f: Algorithm): ReturnType<typeof rendered> {
+  const lines = range(f.size + 2);
+  const { steps, results } = f.output(arithmetic('i32x4'));
+  return rendered('winograd_output', `winograd${f.size}_output`, {
+    d, lines, steps, scaleShift: f.scaleShift, inverse: f.inverse, tileBytes: (f.size - 1) * CHANNELS * 4,
+    columns: lines.map((j) => ({
+      loads: lines.map((i) => ({ name: `m${i}`, position: lines.length * i + j })),
+      results: results.map((value, i) => ({ name: `y${i}_${j}`, value })),
     })),
-    stores: [{ v: 's', at: '(local.get $acc)' }, { v: 'u', at: '(i32.add (local.get $acc) (local.get $pitch))' }],
+    rows: results.map((_, i) => ({
+      loads: lines.map((j) => ({ name: `m${j}`, from: `y${i}_${j}` })),
+      stores: results.map((value, j) => ({ offset: CHANNELS * 4 * j, value })),
+    })),
   });
 }
 
-/** 2G of three values. */
-function weightTransform([a, b, c]: readonly string[]): string[] {
-  const get = (n: string): string => `(local.get $${n})`;
-  const double = (n: string): string => `(i32.shl ${get(n)} (i32.const 1))`;
-  const ends = `(i32.add ${get(a)} ${get(c)})`;
-  return [double(a), `(i32.add ${ends} ${get(b)})`, `(i32.sub ${ends} ${get(b)})`, double(c)];
-}
-
-function codeOf(p: ConvParams): ConvCode {
+function codeOf(f: Algorithm, p: ConvParams): ConvCode {
   const bits = p.weightBits!;
   const [copy, fill, padded, unpack] = [bytesFunction(true, true), bytesFunction(true, false), paddedRow(true), unpackFunction(p)];
   const row = rendered('conv_row', 'conv_row_plain', { d, row: padded.name, copy: copy.name, convert: '', rowSums: '' });
   const epilogue = epilogueFunction(true, p, false);
   const tiles = PIXELS.map((n) => dotTile('i16', n, CHANNELS / 4));
-  const [input, output] = [inputTransform(), outputTransform()];
+  const [input, output] = [inputTransform(f), outputTransform(f)];
   const tables = 4 * FIELDS.length;
   const outShift = p.output === 'codes' ? 0 : 2;
-  const run = rendered('winograd', `winograd_${p.output}`, {
+  const positions = positionsOf(f);
+  const run = rendered('winograd', `winograd${f.size}_${p.output}`, {
     d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.name, outStep: CHANNELS << outShift,
-    fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
+    positions, sizeShift: f.sizeShift, fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
     tiles: PIXELS.map((count, i) => ({ count, symbol: tiles[i].name, offset: 4 * i, accBytes: count * CHANNELS * 4 })),
   });
-  const prepare = rendered('winograd_prepare', `winograd_prepare_w${bits}`, {
-    d, unpack: unpack.name, alphaShift: weightAlpha(bits) - 1, beta: weightBeta(bits), nine: range(9),
-    // Rows of the kernel first, so that g is 4×3.
-    rows: range(3).flatMap((j) => weightTransform([`v${j}`, `v${3 + j}`, `v${6 + j}`]).map((value, i) => ({ name: `${i}${j}`, value }))),
-    outputs: range(4).flatMap((i) => weightTransform([`g${i}0`, `g${i}1`, `g${i}2`])),
+  const o = arithmetic('i32');
+  const prepare = rendered('winograd_prepare', `winograd${f.size}_prepare_w${bits}`, {
+    d, unpack: unpack.name, alphaShift: weightAlpha(bits) - 1, beta: weightBeta(bits), nine: range(9), positions,
+    // Rows of the kernel first, so that g is (size + 2)×3.
+    rows: range(3).flatMap((j) => f.weights(o, get(`v${j}`), get(`v${3 + j}`), get(`v${6 + j}`)).map((value, i) => ({ name: `${i}${j}`, value }))),
+    outputs: range(f.size + 2).flatMap((i) => f.weights(o, get(`g${i}0`), get(`g${i}1`), get(`g${i}2`))),
   });
   return {
     functions: [run, row, padded, copy, fill, input, output, epilogue, ...tiles, prepare, unpack],
@@ -113,31 +191,37 @@ function codeOf(p: ConvParams): ConvCode {
 }
 
 const constsBytes = (p: ConvParams): number => alignUp(p.outC * 4, SLACK);
-const blocksBytes = (p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * 16 * Math.ceil(p.inC / 2) * 32;
+const blocksBytes = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * positionsOf(f) * Math.ceil(p.inC / 2) * 32;
 
 /** Products at the rate of int8, weights from afar for each block of tiles, transforms of inputs and of outputs. */
-function cost(p: ConvParams): number {
-  const [tileRows, width] = [Math.ceil(p.outH / 2), Math.ceil(p.outW / 2)];
-  const tiles = p.batch * tileRows * width;
-  const far = blocksBytes(p) > 1 << 20 ? (p.batch * blocksOf(tileRows, width) * blocksBytes(p)) / 10 : 0;
-  return (tiles * 16 * alignUp(p.inC, 2) * alignUp(p.outC, CHANNELS)) / 36 + tiles * (2 * alignUp(p.inC, 8) + 2.5 * p.outC) + far;
+function cost(f: Algorithm, p: ConvParams): number {
+  const tiles = p.batch * tileRowsOf(f, p) * widthOf(f, p);
+  const bytes = blocksBytes(f, p);
+  const far = bytes > 1 << 20 ? (p.batch * blocksOf(f, p) * bytes) / 20 : 0;
+  const [input, output] = f.size === 2 ? [2, 2.5] : [5, 10];
+  return (tiles * positionsOf(f) * alignUp(p.inC, 2) * alignUp(p.outC, CHANNELS)) / 36 + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
 }
 
-export const WINOGRAD: WasmVariant = {
-  name: 'winograd__simd128',
+/** Largest |acc| of raw codes. */
+const largestSum = (p: ConvParams): number => convK(p) * weightBeta(p.weightBits!) * (2 ** p.activationBits! - 1);
+
+const winograd = (name: string, f: Algorithm): WasmVariant => ({
+  name,
   kernel: 'winograd',
   isa: 'simd128',
   accepts: (p) =>
     p.kind === 'int' && p.groups === 1 && p.kH === 3 && p.kW === 3 && p.inC <= MAX_CHANNELS &&
-    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1,
-  cost,
+    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && largestSum(p) < 2 ** (31 - f.scaleShift),
+  cost: (p) => cost(f, p),
   packing: integerPacking,
-  scratch: (p, part = p) => scratchOffsets(numbersOf(part).scratch).bytes,
-  prepared: (p) => constsBytes(p) + blocksBytes(p) + SLACK,
-  symbol: (p) => `winograd_w${p.weightBits}__simd128`,
-  code: codeOf,
+  scratch: (p, part = p) => scratchOffsets(numbersOf(f, part).scratch).bytes,
+  prepared: (p) => constsBytes(p) + blocksBytes(f, p) + SLACK,
+  symbol: (p) => `winograd${f.size}_w${p.weightBits}__simd128`,
+  code: (p) => codeOf(f, p),
   descriptor: (p, a, part = p) => {
-    const n = numbersOf(part);
+    const n = numbersOf(f, part);
     return descriptorOf(n.values, scratchOffsets(n.scratch).at, constsBytes(p), a, n.tiles);
   },
-};
+});
+
+export const WINOGRAD: readonly WasmVariant[] = [winograd('winograd__simd128', F2), winograd('winograd4__simd128', F4)];
