@@ -2,19 +2,17 @@
  * 3×3 convolutions of integers by Winograd's F(2×2, 3×3) and F(4×4, 3×3): 16 products for 2×2 outputs in place of 36, and 36 products
  * for 4×4 outputs in place of 144 (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, sections 4.1 and 4.3).
  *
- * An output tile is Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A, with x the raw codes (padding is the zero point's code, and the constant of a channel
- * takes −zero point · Σ w). Weights are transformed by a multiple of G, so that everything is an integer:
+ * A tile of outputs is Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A, x the raw codes c or less. Padding has the code of the zero point, and the constant
+ * of a channel is −zero point · Σ w. Weights are transformed by a multiple of G, so that everything is an integer:
  *
- * - F(2×2): 2G, hence Aᵀ·M·A is 4·acc. Transformed inputs are within ±2·255 (Bᵀ has two entries ±1 a row: 2 products of either sign),
- *   weights within 9·128: i16.
- * - F(4×4): 24G, its last row halved, which the output transform makes up for, hence 576·acc. Of codes up to c, a row of Bᵀ makes −8c to
- *   2c (row 1) or values within ±5c: two of them (8·8 + 2·2)·c = 68·255 at most: i16. Rows of |24G| add up to 12 at most: weights are
- *   within 144·128: i16.
+ * - F(2×2): 2G, hence 4·acc in the end. A row of Bᵀ makes at most 2c of codes: inputs are within 4·255, weights within 9·128, both i16.
+ * - F(4×4): 24G, its last row halved, which the output transform makes up for, hence 576·acc. A row of Bᵀ makes −8c to 2c (row 1), or at
+ *   most 5c in size: inputs are within (8·8 + 2·2)·255. Rows of this G add up to 12 at most: weights are within 144·128. Both are i16.
  *
- * Sums are modulo 2^32, and so are those of the output transform, in which acc was multiplied by 2^s·odd (4, or 2^6·9). Multiplied by
- * the inverse of the odd factor modulo 2^32, they are 2^s·acc modulo 2^32; an arithmetic shift right by s gives acc, exactly, if
- * |acc| < 2^(31−s): at most 9·channels·2^(W−1)·(2^A − 1), which `accepts` bounds. Whatever lies in columns past the end of a row is
- * bytes as well, so that outputs inside do not depend on it.
+ * Products are summed, and the sums transformed, modulo 2^32: to acc times 4, or times 2^6·9. Multiplied by the inverse of 9 modulo 2^32
+ * (before the shift, so that acc need not leave room for the 9) that is 2^s·acc modulo 2^32, s = 2 or 6, and an arithmetic shift
+ * right by s gives acc exactly if |acc| < 2^(31−s). It is at most 9·channels·2^(W−1)·(2^A − 1), which `accepts` bounds. Columns past the
+ * end of a row may be any bytes, as neither i16 overflows nor outputs inside depend on them.
  */
 import { alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
@@ -138,11 +136,12 @@ function numbersOf(f: Algorithm, p: ConvParams): {
 }
 
 function inputTransform(f: Algorithm): ReturnType<typeof rendered> {
-  const lines = range(f.size + 2);
+  const reach = f.size + 2;
   const { steps, results } = f.input(arithmetic('i16x8'));
   return rendered('winograd_input', `winograd${f.size}_input`, {
-    d, lines, steps, results: results.map((value, i) => ({ value, offset: 16 * i })), columnBytes: 16 * lines.length, tileBytes: 16 * lines.length * f.size,
-    rows: lines.map((i) => lines.map((j) => ({ name: `d${j}`, offset: 16 * (lines.length * j + i) }))),
+    d, steps, reach, columnBytes: 16 * reach, tileBytes: 16 * reach * f.size,
+    lines: range(reach).map((index) => ({ index, offset: 16 * reach * index })),
+    results: results.map((value, i) => ({ value, offset: 16 * i })),
   });
 }
 
@@ -151,13 +150,14 @@ function outputTransform(f: Algorithm): ReturnType<typeof rendered> {
   const { steps, results } = f.output(arithmetic('i32x4'));
   return rendered('winograd_output', `winograd${f.size}_output`, {
     d, lines, steps, scaleShift: f.scaleShift, inverse: f.inverse, tileBytes: (f.size - 1) * CHANNELS * 4,
-    columns: lines.map((j) => ({
-      loads: lines.map((i) => ({ name: `m${i}`, position: lines.length * i + j })),
-      results: results.map((value, i) => ({ name: `y${i}_${j}`, value })),
+    rows: lines.map((i) => ({
+      loads: lines.map((j) => ({ name: `m${j}` })),
+      results: results.map((value, j) => ({ name: `y${i}_${j}`, value })),
     })),
-    rows: results.map((_, i) => ({
-      loads: lines.map((j) => ({ name: `m${j}`, from: `y${i}_${j}` })),
-      stores: results.map((value, j) => ({ offset: CHANNELS * 4 * j, value })),
+    columns: results.map((_, index) => ({
+      index,
+      loads: lines.map((i) => ({ name: `m${i}`, from: `y${i}_${index}` })),
+      stores: results.map((value, i) => ({ to: `to${i}`, offset: CHANNELS * 4 * index, value })),
     })),
   });
 }
@@ -193,13 +193,17 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
 const constsBytes = (p: ConvParams): number => alignUp(p.outC * 4, SLACK);
 const blocksBytes = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * positionsOf(f) * Math.ceil(p.inC / 2) * 32;
 
-/** Products at the rate of int8, weights from afar for each block of tiles, transforms of inputs and of outputs. */
+/**
+ * Products at the rate of int8, as many as four more channels make for the start of each tile; weights from afar for each block of
+ * tiles; transforms of inputs and of outputs.
+ */
 function cost(f: Algorithm, p: ConvParams): number {
   const tiles = p.batch * tileRowsOf(f, p) * widthOf(f, p);
   const bytes = blocksBytes(f, p);
-  const far = bytes > 1 << 20 ? (p.batch * blocksOf(f, p) * bytes) / 20 : 0;
-  const [input, output] = f.size === 2 ? [2, 2.5] : [5, 10];
-  return (tiles * positionsOf(f) * alignUp(p.inC, 2) * alignUp(p.outC, CHANNELS)) / 36 + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
+  const far = bytes > 1 << 20 ? (p.batch * blocksOf(f, p) * bytes) / 24 : 0;
+  const [input, output] = f.size === 2 ? [1.2, 1.6] : [4, 8];
+  const products = tiles * positionsOf(f) * (alignUp(p.inC, 2) + 4) * alignUp(p.outC, CHANNELS);
+  return products / 38 + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
 }
 
 /** Largest |acc| of raw codes. */
