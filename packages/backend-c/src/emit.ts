@@ -250,13 +250,17 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
   });
 
   const functions = scalarFunctionCode(nests.text);
+  const kernels = kernelCode(uses);
+  const x86 = ISAS.find((i) => i.attribute && plans.some((p) => p.target === i.name))?.guard ?? null;
   return render('model.c.hbs', {
     banner: comment(GENERATED),
     name, parameters, macro: name.toUpperCase(),
     constants: constants && `${constants}\n`,
     isas,
     targets: ISAS.filter((i) => i.attribute).map((i) => ({ macro: i.name.toUpperCase(), attribute: i.attribute })),
-    x86: plans.some((p) => isaOf(p).attribute) ? isaOf(plans.find((p) => isaOf(p).attribute)!).guard : null,
+    x86,
+    // Takes a compiler half a second to read.
+    intrinsics: kernels.some((k) => k.guard === x86),
     prepared: plans.some((p) => p.preparedBytes > 0),
     copyIn: inputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),
     copyOut: outputs.map((p, index) => ({ index, id: p.id, bytes: p.location.bytes })),
@@ -266,7 +270,7 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
     common: commonCode(uses),
     helpers: helperCode(nests.text + functions),
     functions,
-    kernels: kernelCode(uses),
+    kernels,
     nests: nests.text, large: nests.large,
   });
 }
