@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
  * How good predicted latencies are: tunes ResNet-20 of the data folder on this machine, compiles five assignments with that table (one of
- * them searched under latency=60 % of W8A8), runs the bundles in turns, and prints predicted beside measured times.
+ * them searched under a share of the time of W8A8), runs the bundles in turns, and prints predicted beside measured times.
  *
- *   node tools/latency.mjs [--target wasm-simd128|wasm-relaxed|c] [--rounds 9] [--clock wall|cpu]
+ *   node tools/latency.mjs [--target wasm-scalar|wasm-simd128|wasm-relaxed|c] [--share 60] [--rounds 9] [--clock wall|cpu]
  *
  * Costs are kept in .cache/latency and measured once for a machine.
  */
@@ -15,7 +15,7 @@ import { spawnSync } from 'node:child_process';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
 const { values: flags } = parseArgs({
-  options: { target: { type: 'string', default: 'wasm-simd128' }, rounds: { type: 'string', default: '9' }, clock: { type: 'string', default: 'wall' } },
+  options: { target: { type: 'string', default: 'wasm-scalar' }, share: { type: 'string', default: '60' }, rounds: { type: 'string', default: '9' }, clock: { type: 'string', default: 'wall' } },
 });
 const built = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', 'packages/bench'], { cwd: root, stdio: 'inherit' });
 if (built.status !== 0) process.exit(1);
@@ -39,7 +39,7 @@ process.stderr.write(`\n${tuned.timed} times measured in ${tuned.seconds.toFixed
 
 const assignments = {
   w8a8: { precision: 'w8a8' }, w4a8: { precision: 'w4a8' }, w4a4: { precision: 'w4a4' }, w2a2: { precision: 'w2a2' },
-  'latency=60%': { ...bits, budget: 'latency=60%' },
+  [`latency=${flags.share}%`]: { ...bits, budget: `latency=${flags.share}%` },
 };
 const bundles = [];
 for (const [name, options] of Object.entries(assignments)) {
