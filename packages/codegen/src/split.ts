@@ -1,5 +1,5 @@
 /** Parts of a convolution that threads compute: each is a convolution of its own over the same weights. */
-import { type ConvParams, convMacs } from '@bitloom/kernel-spec';
+import { type ConvParams, convMacs, isPointwise } from '@bitloom/kernel-spec';
 
 export interface ConvPart {
   readonly params: ConvParams;
@@ -17,8 +17,7 @@ const PART_MACS = 100_000;
  */
 export function splitConv(p: ConvParams, count: number): readonly [ConvPart, ...ConvPart[]] {
   const image = { x: p.inH * p.inW * p.inC, y: p.outH * p.outW * p.outC };
-  const pointwise = p.kH === 1 && p.kW === 1 && p.strideH === 1 && p.strideW === 1 && p.padT === 0 && p.padL === 0 && p.outH === p.inH && p.outW === p.inW;
-  const flat = pointwise && p.groups === 1;
+  const flat = isPointwise(p) && p.groups === 1;
   const most = Math.max(1, Math.min(count, Math.floor(convMacs(p) / PART_MACS)));
   const [units, part] = ((): [number, (first: number, n: number) => ConvPart] => {
     if (p.batch > 1) return [p.batch, (i, n) => ({ params: { ...p, batch: n }, xOffset: i * image.x, yOffset: i * image.y })];

@@ -2,7 +2,7 @@
  * Portable C for several outputs at once: a machine word is a row of counters, one for each of 4 to 16 neighbouring outputs, so that
  * one addition serves them all. Here four one-bit weights index a table of the 16 sums of four codes.
  */
-import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { type ConvParams, convK, isPointwise } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
 import { type CPart, type CVariant, intBits, positionsOf, resultOf, suffix, template, upto } from '../variant.js';
 
@@ -42,14 +42,10 @@ const renderRing = template<object>('lut16_ring.c.hbs');
 const BLOCK = 256;
 export const ringPart: CPart = { name: 'ring', render: () => renderRing({}) };
 
-/** 1x1 without strides and padding: positions are read in a row, whatever the shape. */
-const isFlat = (p: ConvParams): boolean =>
-  p.kH === 1 && p.kW === 1 && p.strideH === 1 && p.strideW === 1 && p.inH === p.outH && p.inW === p.outW && p.padT === 0 && p.padL === 0;
-
 /** Bytes of the rows of codes that a row of outputs needs. */
 export function ringBytes(p: ConvParams): number {
   const reach = (p.kW - 1) * p.dilW;
-  const count = isFlat(p) ? Math.min(16, p.outH * p.outW) : p.outW;
+  const count = isPointwise(p) ? Math.min(16, p.outH * p.outW) : p.outW;
   return ((p.kH - 1) * p.dilH + 1) * p.inC * Math.min(reach + 1, p.strideW) * (Math.ceil(count / 16) * 16 + Math.floor(reach / p.strideW));
 }
 
@@ -60,8 +56,8 @@ export const lanesScratch = (p: ConvParams, { codes, words, chunk, unroll }: Lan
 
 /** Passes over the weights, of `pixels` outputs each; what is left at the end of a row may pass with half of them. */
 export function lanesPasses(p: ConvParams, pixels: number, half: number): number {
-  const rows = p.batch * (isFlat(p) ? 1 : p.outH);
-  const count = isFlat(p) ? p.outH * p.outW : p.outW;
+  const rows = p.batch * (isPointwise(p) ? 1 : p.outH);
+  const count = isPointwise(p) ? p.outH * p.outW : p.outW;
   const rest = count % pixels;
   return rows * (Math.floor(count / pixels) + (rest === 0 ? 0 : rest * 2 <= pixels ? half : 1));
 }
