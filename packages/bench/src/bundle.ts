@@ -1,8 +1,8 @@
 /** `bitloom bench`: a bundle's code, timed against other engines on the same network, and call by call. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { type OpenBundle, openBundle } from '@bitloom/bundle';
-import { recordedVectors, referenceProgram } from '@bitloom/compiler';
+import { type OpenBundle, openBundle, supports } from '@bitloom/bundle';
+import { NO_RELAXED, recordedVectors, referenceProgram } from '@bitloom/compiler';
 import { BitloomError, fail } from '@bitloom/diagnostics';
 import type { Program, TensorMap } from '@bitloom/kernel-spec';
 import { byteSize, elementCount } from '@bitloom/tensor';
@@ -63,6 +63,10 @@ async function ours(lab: Lab, b: OpenBundle, program: Program, inputs: TensorMap
   const outputs = bytes(b.manifest.outputs);
   const onOneThread = (m: { features: readonly string[] }): boolean => !m.features.includes('threads');
   for (const m of wasm?.modules.filter(onOneThread) ?? []) {
+    if (!supports(m.features)) {
+      skip(`${m.module}: ${NO_RELAXED}, so the loader does not take it`);
+      continue;
+    }
     found.push({
       engine: 'wasm', detail: m.features[m.features.length - 1] ?? null,
       contender: await lab.wasm('wasm', {

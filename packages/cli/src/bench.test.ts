@@ -1,3 +1,4 @@
+import { supports } from '@bitloom/bundle';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONTRACTS, breaches } from './contracts.js';
 import { bitloom, json, tinyFolder } from './tiny.test.util.js';
@@ -11,6 +12,7 @@ afterAll(folder.dispose);
 
 interface Report {
   engines: { engine: string; precision: string; best: number; median: number }[];
+  skipped: string[];
   profile: { calls: { node: string; kernel: string; share: number }[] }[];
 }
 
@@ -19,9 +21,11 @@ describe('bench', () => {
     const { code, value } = await json('bench', BUNDLE, '--against', 'onnxruntime-node', '--model', MODEL, '--qdq', QDQ, '--rounds', '1', '--profile', '-q');
     expect(code).toBe(0);
     expect(breaches(CONTRACTS.bench, value)).toEqual([]);
-    const { engines, profile } = value as never as Report;
+    const { engines, profile, skipped } = value as never as Report;
     expect(new Set(engines.map((e) => `${e.engine} ${e.precision}`))).toEqual(new Set(['wasm bundle', 'onnxruntime-node f32', 'onnxruntime-node int8']));
     for (const e of engines) expect(e.median >= e.best && e.best > 0).toBe(true);
+    // As the loader: a module for relaxed SIMD only where the engine computes it right.
+    expect([profile.length, skipped.length]).toEqual(supports(['relaxed-simd']) ? [2, 0] : [1, 1]);
     for (const { calls } of profile) {
       expect(calls.filter((c) => c.kernel !== 'nest')).toHaveLength(3);
       expect(calls.reduce((s, c) => s + c.share, 0)).toBeCloseTo(1, 6);

@@ -2,7 +2,7 @@ export { abandonOutput, writeFileAtomic } from '@bitloom/bundle';
 export { RANGE_METHODS } from '@bitloom/calibrate';
 export { PHASES, type Phase } from '@bitloom/ir';
 export { type BudgetUse, type CompileReport, PASSES, type SearchReport, compile, compileToText, readInputs, runBundle, search } from './api.js';
-export { recordedVectors, referenceProgram } from './bundle-run.js';
+export { NO_RELAXED, recordedVectors, referenceProgram } from './bundle-run.js';
 export { type CompileConfig, type SearchConfig, type TuneConfig, defineConfig, readConfig, searchConfigSchema } from './config.js';
 export { type EvalOptions, type EvalReport, evaluate } from './evaluate.js';
 export { type BundleReport, type ModelReport, inspect } from './inspect.js';
