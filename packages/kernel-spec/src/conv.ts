@@ -57,121 +57,148 @@ export const convMacs = (g: ConvGeometry): number => g.batch * g.outH * g.outW *
 export const isPointwise = (g: ConvGeometry): boolean =>
   g.kH === 1 && g.kW === 1 && g.strideH === 1 && g.strideW === 1 && g.padT === 0 && g.padL === 0 && g.outH === g.inH && g.outW === g.inW;
 
-/** The input values under one window of one group, without the taps outside the input. */
-interface Window {
-  /** x − xZero (or x), and the index of the same tap within a row of weights. */
-  readonly values: Int32Array | Float32Array;
-  readonly taps: Int32Array;
-  count: number;
+/** Rows of weights and windows that are multiplied at once, to share loads. */
+const ROWS = 4;
+const WINDOWS = 2;
+
+/** The input under {@link WINDOWS} windows of one group. */
+interface Windows {
+  /** By window, in the order of a row of weights: x − xZero (or x), 0 for taps outside the input. One array costs fewer registers than two. */
+  readonly values: Float64Array | Float32Array;
+  /** By window and tap: 1 inside the input. */
+  readonly inside: Uint8Array;
 }
 
-function gather(p: ConvParams, x: Uint8Array | Float32Array, n: number, oh: number, ow: number, group: number, window: Window): void {
-  const cg = p.inC / p.groups;
-  const { values, taps } = window;
-  let count = 0;
+function gather(p: ConvParams, x: Uint8Array | Float32Array, n: number, position: number, group: number, { values, inside }: Windows, window: number): void {
+  const { xZero } = p;
+  const perGroup = p.inC / p.groups;
+  const top = Math.floor(position / p.outW) * p.strideH - p.padT;
+  const left = (position % p.outW) * p.strideW - p.padL;
+  let tap = window * p.kH * p.kW;
+  let at = tap * perGroup;
   for (let kh = 0; kh < p.kH; kh++) {
-    const ih = oh * p.strideH - p.padT + kh * p.dilH;
-    if (ih < 0 || ih >= p.inH) continue;
-    for (let kw = 0; kw < p.kW; kw++) {
-      const iw = ow * p.strideW - p.padL + kw * p.dilW;
-      if (iw < 0 || iw >= p.inW) continue;
-      const xi = ((n * p.inH + ih) * p.inW + iw) * p.inC + group * cg;
-      const tap = (kh * p.kW + kw) * cg;
-      for (let c = 0; c < cg; c++, count++) {
-        values[count] = x[xi + c] - p.xZero;
-        taps[count] = tap + c;
+    const ih = top + kh * p.dilH;
+    for (let kw = 0; kw < p.kW; kw++, tap++) {
+      const iw = left + kw * p.dilW;
+      const end = at + perGroup;
+      if (ih < 0 || ih >= p.inH || iw < 0 || iw >= p.inW) {
+        inside[tap] = 0;
+        while (at < end) values[at++] = 0;
+      } else {
+        inside[tap] = 1;
+        for (let i = ((n * p.inH + ih) * p.inW + iw) * p.inC + group * perGroup; at < end; i++) values[at++] = x[i] - xZero;
       }
     }
   }
-  window.count = count;
 }
 
-/** Sums of `rows` ≤ 4 consecutive rows of weights from element `at` on; four at once share the loads of a window. */
-type Dot = (window: Window, w: TypedArray, at: number, rowLength: number, rows: number, sums: Float64Array) => void;
+/** Sums of {@link ROWS} rows of `k` weights from element `at` on, for each window: `sums` is [window][row]. */
+type Dot = (windows: Windows, w: TypedArray, at: number, k: number, sums: Float64Array) => void;
 
-function dotInt({ values, taps, count }: Window, w: Int8Array, at: number, rowLength: number, rows: number, sums: Float64Array): void {
-  if (rows < 4) {
-    for (let r = 0; r < rows; r++, at += rowLength) {
-      let a = 0;
-      for (let j = 0; j < count; j++) a = (a + Math.imul(w[at + taps[j]], values[j])) | 0;
-      sums[r] = a;
-    }
-    return;
+/** In doubles, exact up to 2^53, and then i32. */
+function dotInt({ values }: Windows, w: Float64Array, at: number, k: number, sums: Float64Array): void {
+  const at1 = at + k;
+  const at2 = at1 + k;
+  const at3 = at2 + k;
+  let a0 = 0;
+  let a1 = 0;
+  let a2 = 0;
+  let a3 = 0;
+  let b0 = 0;
+  let b1 = 0;
+  let b2 = 0;
+  let b3 = 0;
+  for (let j = 0; j < k; j++) {
+    const u = values[j];
+    const v = values[k + j];
+    const w0 = w[at + j];
+    a0 += w0 * u;
+    b0 += w0 * v;
+    const w1 = w[at1 + j];
+    a1 += w1 * u;
+    b1 += w1 * v;
+    const w2 = w[at2 + j];
+    a2 += w2 * u;
+    b2 += w2 * v;
+    const w3 = w[at3 + j];
+    a3 += w3 * u;
+    b3 += w3 * v;
   }
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let j = 0; j < count; j++) {
-    const v = values[j];
-    const i = at + taps[j];
-    a = (a + Math.imul(w[i], v)) | 0;
-    b = (b + Math.imul(w[i + rowLength], v)) | 0;
-    c = (c + Math.imul(w[i + 2 * rowLength], v)) | 0;
-    d = (d + Math.imul(w[i + 3 * rowLength], v)) | 0;
-  }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
+  sums[0] = a0 | 0;
+  sums[1] = a1 | 0;
+  sums[2] = a2 | 0;
+  sums[3] = a3 | 0;
+  sums[4] = b0 | 0;
+  sums[5] = b1 | 0;
+  sums[6] = b2 | 0;
+  sums[7] = b3 | 0;
 }
 
-function dotF32({ values, taps, count }: Window, w: Float32Array, at: number, rowLength: number, rows: number, sums: Float64Array): void {
+/** Leaves out taps outside the input: 0·∞ is no 0. */
+function dotF32({ values, inside }: Windows, w: Float32Array, at: number, k: number, sums: Float64Array): void {
   const { fround } = Math;
-  if (rows < 4) {
-    for (let r = 0; r < rows; r++, at += rowLength) {
-      let a = 0;
-      for (let j = 0; j < count; j++) a = fround(a + fround(w[at + taps[j]] * values[j]));
-      sums[r] = a;
+  const taps = inside.length / WINDOWS;
+  const perTap = k / taps;
+  for (let n = 0; n < WINDOWS; n++) {
+    let a = 0;
+    let b = 0;
+    let c = 0;
+    let d = 0;
+    for (let t = 0; t < taps; t++) {
+      if (!inside[n * taps + t]) continue;
+      const end = (t + 1) * perTap;
+      for (let j = t * perTap; j < end; j++) {
+        const v = values[n * k + j];
+        const i = at + j;
+        a = fround(a + fround(w[i] * v));
+        b = fround(b + fround(w[i + k] * v));
+        c = fround(c + fround(w[i + 2 * k] * v));
+        d = fround(d + fround(w[i + 3 * k] * v));
+      }
     }
-    return;
+    sums[n * ROWS] = a;
+    sums[n * ROWS + 1] = b;
+    sums[n * ROWS + 2] = c;
+    sums[n * ROWS + 3] = d;
   }
-  let a = 0;
-  let b = 0;
-  let c = 0;
-  let d = 0;
-  for (let j = 0; j < count; j++) {
-    const v = values[j];
-    const i = at + taps[j];
-    a = fround(a + fround(w[i] * v));
-    b = fround(b + fround(w[i + rowLength] * v));
-    c = fround(c + fround(w[i + 2 * rowLength] * v));
-    d = fround(d + fround(w[i + 3 * rowLength] * v));
-  }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
 }
 
 /** The exact reference of the family; `y` is filled. */
 export function convReference(p: ConvParams, args: readonly TypedArray[], y: TypedArray): void {
   const x = args[0] as Uint8Array | Float32Array;
-  const w = args[1];
   const scale = args[2] as Float32Array;
   const offset = args[3] as Float32Array;
   const int = p.kind === 'int';
   const k = convK(p);
-  const og = p.outC / p.groups;
-  const window: Window = { values: int ? new Int32Array(k) : new Float32Array(k), taps: new Int32Array(k), count: 0 };
+  // Rows are multiplied four at once: the last ones of a group with what follows, whose sums are not used.
+  const w = new (int ? Float64Array : Float32Array)(args[1].length + (ROWS - 1) * k);
+  w.set(args[1] as Int8Array | Float32Array);
+  const perGroup = p.outC / p.groups;
+  const positions = p.outH * p.outW;
+  const windows: Windows = {
+    values: new (int ? Float64Array : Float32Array)(WINDOWS * k),
+    inside: new Uint8Array(WINDOWS * p.kH * p.kW),
+  };
   const dot = (int ? dotInt : dotF32) as Dot;
-  const sums = new Float64Array(4);
+  const sums = new Float64Array(WINDOWS * ROWS);
   const finish = (acc: number, o: number): number => {
     if (!int) return clampTo(Math.fround(acc + scale[o]), p.lo, p.hi);
     if (p.output === 'codes') return requantize(acc, scale[o], offset[o], p.lo, p.hi);
     return clampTo(Math.fround(Math.fround(Math.fround(acc) * scale[o]) + offset[o]), p.lo, p.hi);
   };
-  let at = 0;
   for (let n = 0; n < p.batch; n++)
-    for (let oh = 0; oh < p.outH; oh++)
-      for (let ow = 0; ow < p.outW; ow++)
-        for (let group = 0; group < p.groups; group++) {
-          gather(p, x, n, oh, ow, group, window);
-          const end = (group + 1) * og;
-          for (let o = group * og; o < end; o += 4) {
-            const rows = Math.min(4, end - o);
-            dot(window, w, o * k, k, rows, sums);
-            for (let r = 0; r < rows; r++) y[at++] = finish(sums[r], o + r);
+    for (let position = 0; position < positions; position += WINDOWS)
+      for (let group = 0; group < p.groups; group++) {
+        const count = Math.min(WINDOWS, positions - position);
+        for (let i = 0; i < count; i++) gather(p, x, n, position + i, group, windows, i);
+        const end = (group + 1) * perGroup;
+        for (let o = group * perGroup; o < end; o += ROWS) {
+          dot(windows, w, o * k, k, sums);
+          const rows = Math.min(ROWS, end - o);
+          for (let i = 0; i < count; i++) {
+            const at = (n * positions + position + i) * p.outC + o;
+            for (let r = 0; r < rows; r++) y[at + r] = finish(sums[i * ROWS + r], o + r);
           }
         }
+      }
 }
