@@ -104,7 +104,7 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
     timed += wanted.length;
   }
   await flush(work.length);
-  fitTable(table, backend, features);
+  fitTable(table, backend, new Set(flavours.flatMap((f) => f.variants)), features);
   if (o.output !== null) await writeFileAtomic(o.output, costTableText(table));
   const costs = costsOf(backend, table);
   const predictions = graph === null ? [] : work.map(({ flavour, bits }) =>
