@@ -19,7 +19,7 @@ export interface Batch {
 }
 
 /** Warnings are errors because users compile with them; `restrict` is off since tensors without elements share an address. */
-const FLAGS = ['-std=c99', '-O1', '-Wall', '-Wextra', '-Werror', '-Wno-restrict'];
+const FLAGS = ['-std=c99', '-pipe', '-Wall', '-Wextra', '-Werror', '-Wno-restrict'];
 /** Bytes beyond arena and outputs that must stay as they were. */
 const GUARD = 64;
 
@@ -31,7 +31,7 @@ function driver(names: readonly string[], items: readonly BatchItem[]): string {
   return `#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-${names.map((n) => `#include "${n}.h"\n`).join('')}
+${[...new Set(names)].map((n) => `#include "${n}.h"\n`).join('')}
 typedef struct {
   void (*run)(void **p, void *arena);
   size_t arena;
@@ -89,18 +89,27 @@ int main(void)
 `;
 }
 
-/** Starts compiling; the compiler works while this process does something else. */
-export function startBatch(items: readonly BatchItem[]): Batch {
-  const names = items.map((_, i) => `network${i}`);
-  const files = new Map([['driver.c', driver(names, items)]]);
+/** Starts compiling; the compiler works while this process does something else. Items of the same code and weights share it. */
+export function startBatch(items: readonly BatchItem[], level: '-O0' | '-O1' = '-O1'): Batch {
+  const files = new Map<string, string>();
   let weights = '';
-  items.forEach((c, i) => {
-    const emitted = emitC(c.plans, { name: names[i] });
-    for (const suffix of ['.h', '.c']) files.set(names[i] + suffix, emitted.get(names[i] + suffix)!);
-    weights += emitted.get('weights.c')!;
+  const known = new Map<string, string>();
+  const names = items.map(({ plans }, i) => {
+    const emitted = emitC(plans, { name: 'network' });
+    const parts = ['network.h', 'network.c', 'weights.c'].map((f) => emitted.get(f)!);
+    const key = parts.join('\0');
+    const shared = known.get(key);
+    if (shared !== undefined) return shared;
+    const name = `network${i}`;
+    known.set(key, name);
+    const [header, code, data] = parts.map((text) => text.replace(/\bnetwork(?=_|\.h")/g, name).replace(/\bNETWORK(?=_)/g, name.toUpperCase()));
+    files.set(`${name}.h`, header).set(`${name}.c`, code);
+    weights += data;
+    return name;
   });
+  files.set('driver.c', driver(names, items));
   files.set('weights.c', weights);
-  const binary = compileC(files, { flags: FLAGS });
+  const binary = compileC(files, { flags: [...FLAGS, level] });
   binary.catch(() => {}); // reported by runBatch
   return { items, binary };
 }
