@@ -278,6 +278,19 @@ describe('weightParams', () => {
     }
   });
 
+  it('mse finds the best of its steps, the first of equal ones, however many values there are', () => {
+    for (const size of [9, 100, 700, 3000]) {
+      for (const bits of [2, 4, 5, 8] as const) {
+        const x = draw(size, () => rng.normal() ** 3);
+        const largest = x.reduce((m, v) => Math.max(m, Math.abs(v)), 0) / codeRange(weight(bits)).hi;
+        const steps = Array.from({ length: 100 }, (_, i) => Math.fround(largest * (1 - i / 100)));
+        const errors = steps.map((s) => channel(x, s, bits));
+        const { scale } = weightParams(tensor('f32', [1, size], x), weight(bits), 'mse');
+        expect(errors[steps.indexOf(scale[0])] / Math.min(...errors)).toBeCloseTo(1, 6);
+      }
+    }
+  });
+
   it('one bit: the mean magnitude, which no other scale beats', () => {
     const p = weightParams(w, weight(1), 'mse');
     for (const o of [0, 1, 3, 4, 5]) {

@@ -138,19 +138,11 @@ export function activationParams(h: Histogram, scheme: QuantScheme, o: Activatio
   return best;
 }
 
-/** Largest magnitudes first, where clipping shows. */
-function byMagnitude(values: Float32Array): Float64Array {
-  const sorted = Float64Array.from(values).sort();
-  const out = new Float64Array(sorted.length);
-  for (let i = 0, a = 0, b = sorted.length - 1; i < out.length; i++) out[i] = -sorted[a] > sorted[b] ? sorted[a++] : sorted[b--];
-  return out;
-}
-
 /** Added and taken away again, it leaves an integer: |x| < 2^51. */
 const ROUND = 1.5 * 2 ** 52;
 
-/** Σ (Q(x) − x)² at scale s; given up, as Infinity, once it is no less than `least`. */
-function squaredError(x: Float64Array, s: number, lo: number, hi: number, least: number): number {
+/** Σ (Q(x) − x)² at scale s; given up, as Infinity, once it is above `least`. */
+function squaredError(x: Float32Array, s: number, lo: number, hi: number, least: number): number {
   let e = 0;
   for (let from = 0; from < x.length; from += 64) {
     const end = Math.min(x.length, from + 64);
@@ -160,9 +152,72 @@ function squaredError(x: Float64Array, s: number, lo: number, hi: number, least:
       const d = q * s - x[i];
       e += d * d;
     }
-    if (e >= least) return Infinity;
+    if (e > least) return Infinity;
   }
   return e;
+}
+
+/** Scales tried for weights: the largest shrunk in steps of 1/WEIGHT_STEPS. */
+const WEIGHT_STEPS = 100;
+
+/**
+ * Lower bounds of {@link squaredError} at some scales: n and Σx of all values with one code give the error. They are known up to
+ * bins, so that of a bin on the border of two codes all values count to one of them.
+ * @param largest magnitude in x, not 0
+ */
+function errorBounds(x: Float32Array, largest: number, scales: Float32Array, lo: number, hi: number): Float64Array {
+  const perUnit = BINS / (2 * largest);
+  // Of the values below each bin, and of all.
+  const n = new Float64Array(BINS + 1);
+  const sum = new Float64Array(BINS + 1);
+  let squares = 0;
+  for (let i = 0; i < x.length; i++) {
+    const v = x[i];
+    const bin = Math.min(BINS, 1 + Math.floor((v + largest) * perUnit));
+    n[bin]++;
+    sum[bin] += v;
+    squares += v * v;
+  }
+  for (let i = 1; i <= BINS; i++) {
+    n[i] += n[i - 1];
+    sum[i] += sum[i - 1];
+  }
+  const bounds = new Float64Array(scales.length);
+  for (let k = 0; k < bounds.length; k++) {
+    const s = scales[k];
+    // No rounding of these sums makes a bound too high.
+    let error = squares * (1 - 2 ** -30);
+    let from = 0;
+    for (let q = lo; q <= hi; q++) {
+      let to = BINS;
+      if (q < hi) {
+        const border = Math.min(BINS - 0.5, Math.max(0, ((q + 0.5) * s + largest) * perUnit));
+        const bin = Math.floor(border);
+        to = Math.floor(border + 0.5);
+        // A value counted to the wrong side of the border, off by d, adds 2sd.
+        error -= ((n[bin + 1] - n[bin]) * 2 * s * Math.abs(border - to)) / perUnit;
+      }
+      error += q * s * (q * s * (n[to] - n[from]) - 2 * (sum[to] - sum[from]));
+      from = to;
+    }
+    bounds[k] = error;
+  }
+  return bounds;
+}
+
+/** The scale of least {@link squaredError}; the first of equal ones. */
+function bestScale(x: Float32Array, largest: number, lo: number, hi: number): number {
+  const scales = Float32Array.from({ length: WEIGHT_STEPS }, (_, i) => (largest / hi) * (1 - i / WEIGHT_STEPS));
+  // Few values, or many codes, are quicker tried than bounded.
+  const bounds = x.length < 32 * (hi - lo) ? new Float64Array(WEIGHT_STEPS) : errorBounds(x, largest, scales, lo, hi);
+  let best = bounds.indexOf(Math.min(...bounds));
+  let least = squaredError(x, scales[best], lo, hi, Infinity);
+  scales.forEach((s, i) => {
+    if (bounds[i] > least) return;
+    const e = squaredError(x, s, lo, hi, least);
+    if (e < least || (e === least && i < best)) [best, least] = [i, e];
+  });
+  return scales[best];
 }
 
 /**
@@ -180,26 +235,17 @@ export function weightParams(w: Tensor, scheme: QuantScheme, method: 'minmax' | 
     const part = data.subarray(c * size, (c + 1) * size);
     let largest = 0;
     let sum = 0;
-    for (const v of part) {
-      largest = Math.max(largest, Math.abs(v));
-      sum += Math.abs(v);
+    for (let i = 0; i < size; i++) {
+      const m = Math.abs(part[i]);
+      if (m > largest) largest = m;
+      sum += m;
     }
     // One bit has no zero: a channel of zeros becomes as small as can be.
     if (largest === 0 || scheme.bits === 1) {
       scale[c] = scheme.bits === 1 ? scaleOf(sum / size) : 1;
       continue;
     }
-    let best = Math.fround(largest / hi);
-    if (method === 'mse') {
-      const ordered = byMagnitude(part);
-      let least = squaredError(ordered, best, lo, hi, Infinity);
-      for (let i = 1; i < 100; i++) {
-        const s = Math.fround((largest / hi) * (1 - i / 100));
-        const e = squaredError(ordered, s, lo, hi, least);
-        if (e < least) [best, least] = [s, e];
-      }
-    }
-    scale[c] = scaleOf(best);
+    scale[c] = scaleOf(method === 'mse' ? bestScale(part, largest, lo, hi) : Math.fround(largest / hi));
   }
   return { scheme, scale, zeroPoint: new Int32Array(channels) };
 }
