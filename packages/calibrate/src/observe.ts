@@ -15,14 +15,17 @@ export const batchOf = (g: Graph): number => batchSize(g.inputs.map((id) => type
 /**
  * Batches of exactly the graph's batch size, keyed by value id. The last one is filled up with samples from the beginning;
  * `count` says how many are new.
+ * @param skip batches left out at the beginning
  * @throws E303 when the source is empty
  */
-export async function* graphBatches(g: Graph, source: DataSource): AsyncGenerator<{ inputs: Map<ValueId, Tensor>; labels?: Int32Array; count: number }> {
+export async function* graphBatches(
+  g: Graph, source: DataSource, skip = 0,
+): AsyncGenerator<{ inputs: Map<ValueId, Tensor>; labels?: Int32Array; count: number }> {
   const size = batchOf(g);
   if (source.size === 0) fail('E303', 'the data set is empty', { found: source.kind, remedy: 'give at least one sample' });
   const padded = Math.ceil(source.size / size) * size;
-  const indices = Array.from({ length: padded }, (_, i) => i % source.size);
-  let left = source.size;
+  const indices = Array.from({ length: padded }, (_, i) => i % source.size).slice(skip * size);
+  let left = source.size - skip * size;
   for await (const b of batches(source, size, indices)) {
     const inputs = new Map(g.inputs.map((id) => {
       const { name, type } = valueOf(g, id);
@@ -39,9 +42,12 @@ export function firstSamples(t: Tensor, batch: number, count: number): Float32Ar
   return t.shape.length > 0 && t.shape[0] % batch === 0 ? data.subarray(0, (data.length / batch) * count) : data;
 }
 
+/** Elements kept from the first pass for the second, so that small sets need one run. */
+const KEPT_ELEMENTS = 2 ** 26;
+
 /**
- * Histograms of values over a data set: one pass for the ranges, one for the counts, so that memory is {@link BINS} counts a
- * value however large the set.
+ * Histograms of values over a data set: one pass for the ranges, one for the counts, so that memory is bounded however large
+ * the set.
  */
 export async function collectHistograms(
   g: Graph, values: readonly ValueId[], source: DataSource, progress: Progress = () => {},
@@ -49,12 +55,23 @@ export async function collectHistograms(
   const inputs = new Set(g.inputs);
   const session = await compileGraph(g, values.filter((v) => !inputs.has(v)));
   const ranges = new Map(values.map((v) => [v, { min: Infinity, max: -Infinity }]));
+  const kept: { results: readonly Float32Array[]; count: number }[] = [];
+  let room = KEPT_ELEMENTS;
+  async function* runs(): AsyncGenerator<(typeof kept)[number]> {
+    yield* kept;
+    for await (const { inputs: given, count } of graphBatches(g, source, kept.length)) {
+      const out = await session.run(given);
+      const results = values.map((id) => firstSamples(out.get(id) ?? given.get(id)!, batchOf(g), count));
+      room -= results.reduce((n, r) => n + r.length, 0);
+      if (room >= 0) kept.push({ results, count });
+      yield { results, count };
+    }
+  }
   const pass = async (step: string, visit: (id: ValueId, data: Float32Array) => void): Promise<void> => {
     let done = 0;
-    for await (const batch of graphBatches(g, source)) {
-      const out = await session.run(batch.inputs);
-      for (const id of values) visit(id, firstSamples(out.get(id) ?? batch.inputs.get(id)!, batchOf(g), batch.count));
-      done += batch.count;
+    for await (const { results, count } of runs()) {
+      results.forEach((r, i) => visit(values[i], r));
+      done += count;
       progress(step, done, source.size);
     }
   };

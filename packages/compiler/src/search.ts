@@ -1,12 +1,13 @@
 /** Choosing bits: data, histograms, strategy. */
-import { type CalibrationOptions, DEFAULT_CALIBRATION, type Histogram, type Progress, collectHistograms, observedValues } from '@bitloom/calibrate';
+import { type CalibrationOptions, DEFAULT_CALIBRATION, type Histogram, type Progress, batchOf, collectHistograms, observedValues } from '@bitloom/calibrate';
 import { type DataSource, openData, remembered, subset, syntheticSource } from '@bitloom/data';
 import type { CostTable } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
-import type { Graph, ValueId } from '@bitloom/ir';
+import { type Graph, type ValueId, constantData, producers } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
 import { type Budget, type SearchProblem, type SearchResult, type SearchStrategy, budgetKind, defaultPins, mergePins, parseBudget, parsePin, uniform } from '@bitloom/search';
 import { mckp } from '@bitloom/search-mckp';
+import { elementCount } from '@bitloom/tensor';
 import { markCandidates, quantizable } from '@bitloom/transforms';
 import { type LoadedModel, inputSpecs, statisticsGraph } from './model.js';
 import { latencyModel } from './latency.js';
@@ -24,7 +25,17 @@ export interface Observed {
   readonly histograms: ReadonlyMap<ValueId, Histogram>;
 }
 
-const SYNTHETIC_SAMPLES = 64;
+/** Random inputs in place of data: so many, and fewer for networks with more activation elements than this in all of them. */
+const SYNTHETIC_SAMPLES = { most: 64, least: 8 };
+const SYNTHETIC_ELEMENTS = 2 ** 25;
+
+function syntheticSamples(g: Graph): number {
+  const constants = producers(g);
+  const elements = [...g.values.values()].reduce((n, v) => n + (constantData(constants, v.id) ? 0 : elementCount(v.type.shape)), 0);
+  const fitting = Math.floor((SYNTHETIC_ELEMENTS * batchOf(g)) / Math.max(1, elements));
+  return Math.min(SYNTHETIC_SAMPLES.most, Math.max(SYNTHETIC_SAMPLES.least, fitting));
+}
+
 /** Decoded samples kept between the passes over them. */
 const REMEMBERED_BYTES = 2 ** 29;
 
@@ -38,7 +49,7 @@ export async function observe(m: LoadedModel, o: SearchOptions, progress: Progre
   const specs = inputSpecs(graph);
   const data = o.calib
     ? remembered(subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed), REMEMBERED_BYTES)
-    : syntheticSource(specs, Math.min(o.samples, SYNTHETIC_SAMPLES), o.seed);
+    : syntheticSource(specs, Math.min(o.samples, syntheticSamples(graph)), o.seed);
   const histograms = await collectHistograms(graph, observedValues(graph), data, progress);
   return { graph, data, synthetic: !o.calib, histograms };
 }
