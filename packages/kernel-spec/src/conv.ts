@@ -92,74 +92,80 @@ function gather(p: ConvParams, x: Uint8Array | Float32Array, n: number, position
   }
 }
 
-/** Sums of {@link ROWS} rows of `k` weights from element `at` on, for each window: `sums` is [window][row]. */
-type Dot = (windows: Windows, w: TypedArray, at: number, k: number, sums: Float64Array) => void;
+/** Sums of `rows` rows of `k` weights from element `at` on, for each window: `sums` is [row][window]. */
+type Dot = (windows: Windows, w: TypedArray, at: number, rows: number, k: number, sums: Float64Array) => void;
 
 /** In doubles, exact up to 2^53, and then i32. */
-function dotInt({ values }: Windows, w: Float64Array, at: number, k: number, sums: Float64Array): void {
-  const at1 = at + k;
-  const at2 = at1 + k;
-  const at3 = at2 + k;
-  let a0 = 0;
-  let a1 = 0;
-  let a2 = 0;
-  let a3 = 0;
-  let b0 = 0;
-  let b1 = 0;
-  let b2 = 0;
-  let b3 = 0;
-  for (let j = 0; j < k; j++) {
-    const u = values[j];
-    const v = values[k + j];
-    const w0 = w[at + j];
-    a0 += w0 * u;
-    b0 += w0 * v;
-    const w1 = w[at1 + j];
-    a1 += w1 * u;
-    b1 += w1 * v;
-    const w2 = w[at2 + j];
-    a2 += w2 * u;
-    b2 += w2 * v;
-    const w3 = w[at3 + j];
-    a3 += w3 * u;
-    b3 += w3 * v;
+function dotInt({ values }: Windows, w: Float64Array, at: number, rows: number, k: number, sums: Float64Array): void {
+  for (let r = 0; r < rows; r += ROWS, at += ROWS * k) {
+    const at1 = at + k;
+    const at2 = at1 + k;
+    const at3 = at2 + k;
+    let a0 = 0;
+    let a1 = 0;
+    let a2 = 0;
+    let a3 = 0;
+    let b0 = 0;
+    let b1 = 0;
+    let b2 = 0;
+    let b3 = 0;
+    for (let j = 0; j < k; j++) {
+      const u = values[j];
+      const v = values[k + j];
+      const w0 = w[at + j];
+      a0 += w0 * u;
+      b0 += w0 * v;
+      const w1 = w[at1 + j];
+      a1 += w1 * u;
+      b1 += w1 * v;
+      const w2 = w[at2 + j];
+      a2 += w2 * u;
+      b2 += w2 * v;
+      const w3 = w[at3 + j];
+      a3 += w3 * u;
+      b3 += w3 * v;
+    }
+    const to = r * WINDOWS;
+    sums[to] = a0 | 0;
+    sums[to + 1] = b0 | 0;
+    sums[to + 2] = a1 | 0;
+    sums[to + 3] = b1 | 0;
+    sums[to + 4] = a2 | 0;
+    sums[to + 5] = b2 | 0;
+    sums[to + 6] = a3 | 0;
+    sums[to + 7] = b3 | 0;
   }
-  sums[0] = a0 | 0;
-  sums[1] = a1 | 0;
-  sums[2] = a2 | 0;
-  sums[3] = a3 | 0;
-  sums[4] = b0 | 0;
-  sums[5] = b1 | 0;
-  sums[6] = b2 | 0;
-  sums[7] = b3 | 0;
 }
 
 /** Leaves out taps outside the input: 0·∞ is no 0. */
-function dotF32({ values, inside }: Windows, w: Float32Array, at: number, k: number, sums: Float64Array): void {
+function dotF32({ values, inside }: Windows, w: Float32Array, at: number, rows: number, k: number, sums: Float64Array): void {
   const { fround } = Math;
   const taps = inside.length / WINDOWS;
   const perTap = k / taps;
-  for (let n = 0; n < WINDOWS; n++) {
-    let a = 0;
-    let b = 0;
-    let c = 0;
-    let d = 0;
-    for (let t = 0; t < taps; t++) {
-      if (!inside[n * taps + t]) continue;
-      const end = (t + 1) * perTap;
-      for (let j = t * perTap; j < end; j++) {
-        const v = values[n * k + j];
-        const i = at + j;
-        a = fround(a + fround(w[i] * v));
-        b = fround(b + fround(w[i + k] * v));
-        c = fround(c + fround(w[i + 2 * k] * v));
-        d = fround(d + fround(w[i + 3 * k] * v));
+  for (let r = 0; r < rows; r += ROWS, at += ROWS * k) {
+    for (let n = 0; n < WINDOWS; n++) {
+      let a = 0;
+      let b = 0;
+      let c = 0;
+      let d = 0;
+      for (let t = 0; t < taps; t++) {
+        if (!inside[n * taps + t]) continue;
+        const end = (t + 1) * perTap;
+        for (let j = t * perTap; j < end; j++) {
+          const v = values[n * k + j];
+          const i = at + j;
+          a = fround(a + fround(w[i] * v));
+          b = fround(b + fround(w[i + k] * v));
+          c = fround(c + fround(w[i + 2 * k] * v));
+          d = fround(d + fround(w[i + 3 * k] * v));
+        }
       }
+      const to = r * WINDOWS + n;
+      sums[to] = a;
+      sums[to + WINDOWS] = b;
+      sums[to + 2 * WINDOWS] = c;
+      sums[to + 3 * WINDOWS] = d;
     }
-    sums[n * ROWS] = a;
-    sums[n * ROWS + 1] = b;
-    sums[n * ROWS + 2] = c;
-    sums[n * ROWS + 3] = d;
   }
 }
 
@@ -180,7 +186,7 @@ export function convReference(p: ConvParams, args: readonly TypedArray[], y: Typ
     inside: new Uint8Array(WINDOWS * p.kH * p.kW),
   };
   const dot = (int ? dotInt : dotF32) as Dot;
-  const sums = new Float64Array(WINDOWS * ROWS);
+  const sums = new Float64Array(WINDOWS * (perGroup + ROWS - 1));
   const finish = (acc: number, o: number): number => {
     if (!int) return clampTo(Math.fround(acc + scale[o]), p.lo, p.hi);
     if (p.output === 'codes') return requantize(acc, scale[o], offset[o], p.lo, p.hi);
@@ -191,14 +197,11 @@ export function convReference(p: ConvParams, args: readonly TypedArray[], y: Typ
       for (let group = 0; group < p.groups; group++) {
         const count = Math.min(WINDOWS, positions - position);
         for (let i = 0; i < count; i++) gather(p, x, n, position + i, group, windows, i);
-        const end = (group + 1) * perGroup;
-        for (let o = group * perGroup; o < end; o += ROWS) {
-          dot(windows, w, o * k, k, sums);
-          const rows = Math.min(ROWS, end - o);
-          for (let i = 0; i < count; i++) {
-            const at = (n * positions + position + i) * p.outC + o;
-            for (let r = 0; r < rows; r++) y[at + r] = finish(sums[i * ROWS + r], o + r);
-          }
+        const first = group * perGroup;
+        dot(windows, w, first * k, perGroup, k, sums);
+        for (let i = 0; i < count; i++) {
+          const at = (n * positions + position + i) * p.outC + first;
+          for (let r = 0; r < perGroup; r++) y[at + r] = finish(sums[r * WINDOWS + i], first + r);
         }
       }
 }
