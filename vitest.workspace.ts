@@ -32,6 +32,7 @@ export default defineConfig({
         setupFiles: [`${root}tools/vitest-setup.ts`],
         include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
         testTimeout: 60_000,
+        hookTimeout: 60_000,
       },
     })),
   },

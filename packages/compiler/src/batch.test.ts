@@ -4,11 +4,12 @@ import { createBuilder } from '@bitloom/ops';
 import { Rng, type Tensor, tensor, tensorOf } from '@bitloom/tensor';
 import { afterAll, describe, expect, it } from 'vitest';
 import { compile, evaluate, inspect, runBundle, search, verifyBundle } from './index.js';
-import { addLinear, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
+import { addLinear, compileQuickly, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped in part: ${NO_C_COMPILER}`);
 const temp = workplace();
+compileQuickly(cc, temp);
 afterAll(temp.dispose);
 const N = 7;
 const { x, labels } = tinyData(N);

@@ -5,13 +5,14 @@ import { runProgram } from '@bitloom/kernel-spec';
 import { createBuilder, evaluateGraph } from '@bitloom/ops';
 import { Rng, type Tensor, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { addLinear, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
+import { addLinear, compileQuickly, random, tinyData, tinyNet, workplace } from './networks.test.util.js';
 import { referenceProgram } from './bundle-run.js';
 import { type EvalOptions, type EvalReport, compile, evaluate } from './index.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped in part: ${NO_C_COMPILER}`);
 const temp = workplace();
+compileQuickly(cc, temp);
 afterAll(temp.dispose);
 const N = 37;
 const { x, labels } = tinyData(N);

@@ -80,6 +80,14 @@ export function workplace(): Workplace {
   };
 }
 
+/** From here on C is compiled without optimisation: for tests whose subject is not what the compiler makes of it. */
+export function compileQuickly(cc: string | null, temp: Workplace): void {
+  if (!cc || process.platform === 'win32') return;
+  const path = temp.path('cc');
+  writeFileSync(path, `#!/bin/sh\nexec '${cc}' "$@" -O0\n`, { mode: 0o755 });
+  process.env.CC = path;
+}
+
 /** Labelled samples of {@link tinyNet}. */
 export const tinyData = (n: number): { x: Tensor; labels: Tensor } => ({ x: random(new Rng(11), [n, 3, 9, 9]), labels: tensorOf('i64', [n], Array.from({ length: n }, (_, i) => i % 4)) });
 
