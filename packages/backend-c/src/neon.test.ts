@@ -3,12 +3,11 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execFile } from 'node:child_process';
-import type { ConvParams } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { Rng } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
-import { C_VARIANTS, type CIsa, type CVariant, compileC, emitC, findCompiler, planC, runC } from './index.js';
-import { type ConvCase, type Shape, canonicalBits, convProgram, describeCase, expected, randomF32Case, randomIntCase } from './test-programs.test.fixtures.js';
+import { C_VARIANTS, type CIsa, compileC, emitC, findCompiler, runC } from './index.js';
+import { type Pinned, type Shape, canonicalBits, describeCase, expected, pinnedPlans, randomF32Case, randomIntCase } from './test-programs.test.fixtures.js';
 
 const EMULATOR = 'qemu-aarch64';
 const starts = (command: string): Promise<boolean> => new Promise((resolve) => execFile(command, ['--version'], (error) => resolve(!error)));
@@ -19,18 +18,10 @@ else if (!emulator) console.log(`skipped: no ${EMULATOR}`);
 const clang = await findCompiler(['clang']);
 if (cc && emulator && !clang) console.log('skipped in part: no clang');
 
-interface Pinned {
-  readonly variant: CVariant;
-  readonly c: ConvCase;
-}
-
 /** Runs all cases in one emulated program and compares every byte with the reference. */
 async function check(cases: readonly Pinned[], isa: CIsa, flags: readonly string[], compiler = cc!): Promise<void> {
   expect(cases.length).toBeGreaterThan(0);
-  const { program, sample } = convProgram(cases.map((p) => p.c));
-  const chosen = new Map<ConvParams, CVariant>(cases.map((p) => [p.c.params, p.variant]));
-  const pinned = planC(program, { isas: [isa], filter: (v, p) => chosen.get(p) === v });
-  const plans = isa === 'portable' ? pinned : [...planC(program, { isas: ['portable'] }), ...pinned];
+  const { plans, sample } = pinnedPlans(cases, isa);
   const binary = (await compileC(emitC(plans, { name: 'test' }), { cc: compiler, flags: ['-static', '-Wall', '-Wextra', '-Wpedantic', '-Werror', ...flags] }))!;
   const dir = await mkdtemp(join(tmpdir(), 'bitloom-neon-'));
   const path = join(dir, 'run');

@@ -5,7 +5,7 @@ import { BitloomError } from '@bitloom/diagnostics';
 import { type ConvGeometry, type ConvParams, type KernelCall, type BufferDef, type Program, type TensorMap, convK, convReference } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { DTYPES, type DType, Rng, type Tensor, type TypedArray, rowMajorStrides, tensor } from '@bitloom/tensor';
-import { type CRun, compileC, emitC, runC } from './index.js';
+import { type CRun, type CVariant, compileC, emitC, planC, runC } from './index.js';
 
 export interface ConvCase {
   readonly name: string;
@@ -136,6 +136,24 @@ export function expected(c: ConvCase): TypedArray {
 }
 
 export const describeCase = (c: ConvCase): string => `${c.name} ${JSON.stringify(c.params)}`;
+
+/** A case and the kernel it is for. */
+export interface Pinned {
+  readonly variant: CVariant;
+  readonly c: ConvCase;
+}
+
+/**
+ * Every case as a call of its kernel. Libraries begin with a portable plan, which does not run where the kernels are for another
+ * instruction set: it is made of the kernels that compile fastest.
+ */
+export function pinnedPlans(cases: readonly Pinned[], isa: CIsa, threads = 1): { plans: readonly Plan[]; sample: TensorMap } {
+  const { program, sample } = convProgram(cases.map((p) => p.c));
+  const chosen = new Map<ConvParams, CVariant>(cases.map((p) => [p.c.params, p.variant]));
+  const pinned = planC(program, { isas: [isa], threads, filter: (v, p) => chosen.get(p) === v });
+  const base = isa === 'portable' ? [] : planC(program, { isas: ['portable'], threads, filter: (v) => ['int8', 'f32_panel4', 'f32'].includes(v.name) });
+  return { plans: [...base, ...pinned], sample };
+}
 
 /** Bits of a typed array, every NaN as the same one. */
 export function canonicalBits(x: TypedArray): Uint8Array {
