@@ -67,3 +67,15 @@ export const PACKINGS = {
 } as const satisfies Record<string, Packing>;
 
 export type PackingName = keyof typeof PACKINGS;
+
+const packed = new WeakMap<TypedArray, Map<string, Uint8Array>>();
+
+/** A matrix packed, once for all plans: treat as immutable. */
+export function packOnce(values: TypedArray, packing: PackingName, s: WeightShape): Uint8Array {
+  let known = packed.get(values);
+  if (!known) packed.set(values, (known = new Map()));
+  const key = [packing, s.rows, s.k, s.bits].join();
+  const bytes = known.get(key) ?? PACKINGS[packing].pack(values, s);
+  known.set(key, bytes);
+  return bytes;
+}

@@ -3,7 +3,7 @@ import { fail } from '@bitloom/diagnostics';
 import { byteSize } from '@bitloom/tensor';
 import { type BufferDef, type KernelCall, type Port, type Program, convK } from '@bitloom/kernel-spec';
 import { alignUp, planMemory } from './memory.js';
-import { PACKINGS, type PackingName, type WeightShape } from './packing.js';
+import { type PackingName, type WeightShape, packOnce } from './packing.js';
 import { type ConvPart, splitConv } from './split.js';
 import { type KernelVariant, type RankedVariant, type VariantCost, type VariantFilter, preparedFrom, rankVariants } from './variant.js';
 
@@ -103,7 +103,7 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
     const known = byKey.get(key);
     if (known) return known;
     const data = program.buffers[buffer].data!;
-    const bytes = packing === 'raw' || !shape ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : PACKINGS[packing].pack(data, shape);
+    const bytes = packing === 'raw' || !shape ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : packOnce(data, packing, shape);
     const location: Location = { region: 'weights', offset: weightBytes, bytes: bytes.length };
     byKey.set(key, location);
     constants.push({ buffer, packing, shape, location });

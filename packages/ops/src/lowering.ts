@@ -67,6 +67,6 @@ export function evaluateLowered<A>(
 
 /** Constant of lowering with data of its element type. */
 export const newConstant = (name: string, dtype: NewConstant['dtype'], shape: readonly number[], data: ArrayLike<number>): NewConstant => {
-  const array = DTYPES[dtype].array as unknown as { from(data: ArrayLike<number>): TypedArray };
-  return { name, dtype, shape, data: array.from(data) };
+  const array = DTYPES[dtype].array as unknown as new (data: ArrayLike<number>) => TypedArray;
+  return { name, dtype, shape, data: new array(data) };
 };

@@ -62,6 +62,8 @@ export function lowerGraph(g: Graph): Program {
   const calls: KernelCall[] = [];
   const storage = new Map<ValueId, Storage>();
   const constants = new Map<ValueId, Storage>();
+  // Of constants, made at the end for those in use: most weights are replaced by packed forms.
+  const contents = new Map<BufferId, () => TypedArray>();
 
   const buffer = (
     name: string, dtype: DType, shape: readonly number[], strides: readonly number[], quant: QuantParams | null, data: TypedArray | null,
@@ -85,7 +87,8 @@ export function lowerGraph(g: Graph): Program {
     let s = constants.get(id);
     if (!s) {
       const q = quantOf(id);
-      s = buffer(valueOf(g, id).name, t.dtype, t.shape, rowMajorStrides(t.shape), null, (q ? dequantized(t, q) : t).data);
+      s = buffer(valueOf(g, id).name, t.dtype, t.shape, rowMajorStrides(t.shape), null, null);
+      contents.set(s.buffer, () => (q ? dequantized(t, q) : t).data);
       constants.set(id, s);
     }
     return s;
@@ -214,18 +217,18 @@ export function lowerGraph(g: Graph): Program {
     convert(s, port, `output ${name}`);
     return { name, buffer: port.buffer };
   });
-  return { ...pruned({ buffers, calls, inputs, outputs }), name: g.name };
+  return { ...pruned({ buffers, calls, inputs, outputs }, contents), name: g.name };
 }
 
-/** Drops buffers that nothing uses (weights replaced by packed forms) and renumbers the rest. */
-function pruned(p: Omit<Program, 'name'>): Omit<Program, 'name'> {
+/** Drops buffers that nothing uses (weights replaced by packed forms), renumbers the rest, and fills in `contents`. */
+function pruned(p: Omit<Program, 'name'>, contents: ReadonlyMap<BufferId, () => TypedArray>): Omit<Program, 'name'> {
   const used = new Set<BufferId>([...p.inputs, ...p.outputs].map((q) => q.buffer));
   for (const c of p.calls) [...c.args, ...c.results].forEach((b) => used.add(b));
   const ids = p.buffers.map((_, i) => i).filter((i) => used.has(i));
   const to = new Map(ids.map((old, now) => [old, now]));
   const map = (b: BufferId): BufferId => to.get(b)!;
   return {
-    buffers: ids.map((i) => p.buffers[i]),
+    buffers: ids.map((i) => ({ ...p.buffers[i], data: contents.get(i)?.() ?? p.buffers[i].data })),
     calls: p.calls.map((c) => ({ ...c, args: c.args.map(map), results: c.results.map(map) })),
     inputs: p.inputs.map((q) => ({ ...q, buffer: map(q.buffer) })),
     outputs: p.outputs.map((q) => ({ ...q, buffer: map(q.buffer) })),
