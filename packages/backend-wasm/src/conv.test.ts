@@ -46,7 +46,7 @@ describe.each(variantNames('int8', 'bitserial', 'lut', 'dual', 'dot8'))('%s', (v
     const rng = new Rng(2);
     // Nine windows, or one.
     const geometries = [0, 1].map((pad) => withOutput({ ...PLAIN, batch: 1, inH: 3, inW: 3, inC: 600, outC: 9, kH: 3, kW: 3, padT: pad, padL: pad }, pad));
-    const cases = geometries.flatMap((g) => ([[1, 1], [2, 3], [8, 8]] as const).flatMap(([w, a]) => [
+    const cases = geometries.flatMap((g) => ([[1, 1], [2, 3], [6, 1], [6, 2], [8, 8]] as const).flatMap(([w, a]) => [
       integerCase(rng, g, w, a),
       { ...integerCase(rng, g, w, a), x: new Uint8Array(9 * 600).fill(2 ** a - 1), w: new Int8Array(9 * 5400).fill(w === 1 ? 1 : -(2 ** (w - 1))) },
     ]));
@@ -60,13 +60,58 @@ describe.each(variantNames('int8', 'bitserial', 'lut', 'dual', 'dot8'))('%s', (v
       { ...wide, inW: 530 }, { ...wide, inW: 300, strideW: 2, dilW: 2 }, { ...wide, inH: 40, inW: 5, strideH: 2 }, { ...wide, inH: 40, inW: 9, dilH: 3 },
     ];
     const images = withOutput({ ...wide, inW: 3, padT: 0, padL: 0 }, 0);
-    await check([...all.map((g) => withOutput(g, 1)), images].flatMap((g) => [integerCase(rng, g, 1, 1), integerCase(rng, g, 2, 3)]), variant);
+    await check([...all.map((g) => withOutput(g, 1)), images].flatMap((g) => [integerCase(rng, g, 1, 1), integerCase(rng, g, 2, 3), integerCase(rng, g, 3, 2)]), variant);
   });
 
   it('equals the reference on few pixels with many channels', async () => {
     const rng = new Rng(3);
     const g = withOutput({ ...PLAIN, batch: 3, inH: 1, inW: 1, inC: 50, outC: 77, kH: 1, kW: 1 }, 0);
-    await check([integerCase(rng, g, 4, 8), integerCase(rng, g, 8, 8), integerCase(rng, { ...g, batch: 9 }, 3, 5), integerCase(rng, g, 1, 2)], variant);
+    await check([integerCase(rng, g, 4, 8), integerCase(rng, g, 8, 8), integerCase(rng, { ...g, batch: 9 }, 3, 5), integerCase(rng, g, 1, 2), integerCase(rng, g, 4, 2)], variant);
+  });
+});
+
+describe.each(variantNames('lut').filter((name) => name.startsWith('transposed_lut')))('%s', (variant) => {
+  const pairs = [2, 3, 4, 5, 6].filter(isBits).flatMap((w) => ([1, 2] as const).filter((a) => a < w).map((a) => [w, a] as const));
+
+  it('equals the reference below, at and above vectors of pixels, blocks of them, tables, tiles and channels of the epilogue', async () => {
+    const rng = new Rng(16);
+    const [pixels, inputs, outputs] = [[1, 15, 16, 17, 63, 64, 65, 257], [1, 3, 4, 5, 12, 63, 64, 65, 68], [1, 3, 4, 5, 7, 8, 9, 12]];
+    const shapes = inputs.flatMap((inC, i) => outputs.map((outC, j) => withOutput(
+      { ...PLAIN, batch: 1, inH: 1, inW: pixels[(i + j) % pixels.length], inC, outC, kH: 1, kW: 1 }, 0,
+    )));
+    await check(shapes.map((g, i) => integerCase(rng, g, ...pairs[i % pairs.length])), variant);
+  });
+
+  it('equals the reference where windows lie in the padding in part, with strides and dilations, of channels that do and do not fill tables', async () => {
+    const rng = new Rng(17);
+    const g = { ...PLAIN, batch: 2, inH: 9, inW: 8, outC: 6, kH: 3, kW: 3, padT: 1, padL: 1 };
+    const all = [
+      g, { ...g, strideH: 2, strideW: 2 }, { ...g, dilH: 2, dilW: 2, padT: 2, padL: 2 }, { ...g, kH: 5, kW: 2, padT: 3 },
+      { ...g, batch: 1, inH: 20, strideH: 3 }, { ...g, kH: 1, kW: 1, padT: 0, padL: 0, strideH: 2, strideW: 2 },
+    ];
+    await check(all.flatMap((s) => [3, 4, 20].flatMap((inC) => pairs.map((pair) => integerCase(rng, withOutput({ ...s, inC }, 1), ...pair)))), variant);
+  });
+
+  it('equals the reference where tables are more than the next cache holds', async () => {
+    const g = withOutput({ ...PLAIN, batch: 1, inH: 17, inW: 17, inC: 516, outC: 514, kH: 1, kW: 1 }, 0);
+    await check([integerCase(new Rng(18), g, 4, 2)], variant);
+  });
+
+  // Sums of tables that just fit an i8, or do not; more of them than an i16 holds; more tables than a chunk may have.
+  it.each([
+    ['largest', 5, (k: number) => (k < 64 ? 8 : 7)], ['least', 5, () => -8], ['below the least', 5, (k: number) => (k % 16 === 15 ? -9 : -8)],
+    ['of 1-table chunks, the largest', 6, () => 31], ['of 1-table chunks, the least', 6, () => -32], ['all but zero', 2, (k: number) => (k % 129 ? 0 : 1)],
+  ] as const)('equals the reference at sums in 8 bits that are %s', async (_, w, weight) => {
+    const k = 4200;
+    const g = withOutput({ ...PLAIN, batch: 1, inH: 1, inW: 17, inC: k, outC: 5, kH: 1, kW: 1 }, 0);
+    await check(([1, 2] as const).map((a): ConvCase => {
+      const c = integerCase(new Rng(19), g, w, a);
+      const rest = [new Float32Array(5).fill(1), new Float32Array(5)];
+      return {
+        params: { ...c.params, output: 'f32', lo: -Infinity, hi: Infinity },
+        x: new Uint8Array(c.x.length).fill(2 ** a - 1), w: Int8Array.from({ length: c.w.length }, (__, i) => weight(i % k)), rest,
+      };
+    }), variant);
   });
 });
 

@@ -152,7 +152,7 @@ const GATHER_LOCALS: Readonly<Record<string, string>> = {
   ...Object.fromEntries((['inH', 'inW', 'outH', 'outW', 'kH', 'kW', 'strideH', 'strideW', 'padT', 'padL', 'dilH', 'dilW'] as const).map((f) => [f, d[f]])),
 };
 
-function gatherFunction(simd: boolean): WasmFunction {
+export function gatherFunction(simd: boolean): WasmFunction {
   const step = simd ? 16 : 8;
   const loaded = Object.entries(GATHER_LOCALS).map(([name, value]) => ({ name, value }));
   const type = simd ? 'v128' : 'i64';

@@ -3,6 +3,7 @@ import type { KernelVariant } from '@bitloom/codegen';
 import type { ConvParams } from '@bitloom/kernel-spec';
 import { DEPTHWISE } from './depthwise.js';
 import { familyVariant } from './driver.js';
+import { TRANSPOSED_LUT } from './transposed-lut.js';
 import { WINOGRAD } from './winograd.js';
 import { FAMILIES } from './families.js';
 import type { Isa, WasmFunction } from './family.js';
@@ -34,7 +35,7 @@ export interface WasmVariant extends KernelVariant {
 }
 
 /** All variants. The scalar ones accept everything of their kind, so that the choice never fails. */
-export const WASM_VARIANTS: readonly WasmVariant[] = [...DEPTHWISE, ...WINOGRAD, ...FAMILIES.map(familyVariant)];
+export const WASM_VARIANTS: readonly WasmVariant[] = [...DEPTHWISE, ...WINOGRAD, ...TRANSPOSED_LUT, ...FAMILIES.map(familyVariant)];
 
 /** Instruction sets that a module may use: `wasm-scalar` none, `wasm-relaxed` all, any other target SIMD128. */
 export function isasOf(target: string): readonly Isa[] {
