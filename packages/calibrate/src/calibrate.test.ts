@@ -105,6 +105,13 @@ describe('collectHistograms', () => {
     }
   });
 
+  it('finds the same whether results are kept between the passes or computed again', async () => {
+    const g = network(2);
+    const found = await Promise.all([Infinity, 1000, 0].map((room) => collectHistograms(g, observedValues(g), source(9), () => {}, room)));
+    expect(found[1]).toEqual(found[0]);
+    expect(found[2]).toEqual(found[0]);
+  });
+
   it('refuses values that are never finite (E208), by name', async () => {
     const b = createBuilder('nan');
     const x = b.input('x', { dtype: 'f32', shape: [1, ...SHAPE] });

@@ -42,21 +42,21 @@ export function firstSamples(t: Tensor, batch: number, count: number): Float32Ar
   return t.shape.length > 0 && t.shape[0] % batch === 0 ? data.subarray(0, (data.length / batch) * count) : data;
 }
 
-/** Elements kept from the first pass for the second, so that small sets need one run. */
+/** Elements of what the first pass saw that the second need not compute again. */
 const KEPT_ELEMENTS = 2 ** 26;
 
 /**
  * Histograms of values over a data set: one pass for the ranges, one for the counts, so that memory is bounded however large
  * the set.
+ * @param room elements kept between the passes
  */
 export async function collectHistograms(
-  g: Graph, values: readonly ValueId[], source: DataSource, progress: Progress = () => {},
+  g: Graph, values: readonly ValueId[], source: DataSource, progress: Progress = () => {}, room = KEPT_ELEMENTS,
 ): Promise<Map<ValueId, Histogram>> {
   const inputs = new Set(g.inputs);
   const session = await compileGraph(g, values.filter((v) => !inputs.has(v)));
   const ranges = new Map(values.map((v) => [v, { min: Infinity, max: -Infinity }]));
   const kept: { results: readonly Float32Array[]; count: number }[] = [];
-  let room = KEPT_ELEMENTS;
   async function* runs(): AsyncGenerator<(typeof kept)[number]> {
     yield* kept;
     for await (const { inputs: given, count } of graphBatches(g, source, kept.length)) {

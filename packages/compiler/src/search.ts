@@ -29,7 +29,7 @@ export interface Observed {
 const SYNTHETIC_SAMPLES = { most: 64, least: 8 };
 const SYNTHETIC_ELEMENTS = 2 ** 25;
 
-function syntheticSamples(g: Graph): number {
+export function syntheticSamples(g: Graph): number {
   const constants = producers(g);
   const elements = [...g.values.values()].reduce((n, v) => n + (constantData(constants, v.id) ? 0 : elementCount(v.type.shape)), 0);
   const fitting = Math.floor((SYNTHETIC_ELEMENTS * batchOf(g)) / Math.max(1, elements));
