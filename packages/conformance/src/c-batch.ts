@@ -89,20 +89,23 @@ int main(void)
 `;
 }
 
+/** What networks are called while they are compared: as no tensor is. */
+const COMMON_NAME = 'bitloom_batch_item';
+
 /** Starts compiling; the compiler works while this process does something else. Items of the same code and weights share it. */
 export function startBatch(items: readonly BatchItem[], level: '-O0' | '-O1' = '-O1'): Batch {
   const files = new Map<string, string>();
   let weights = '';
   const known = new Map<string, string>();
   const names = items.map(({ plans }, i) => {
-    const emitted = emitC(plans, { name: 'network' });
-    const parts = ['network.h', 'network.c', 'weights.c'].map((f) => emitted.get(f)!);
+    const emitted = emitC(plans, { name: COMMON_NAME });
+    const parts = [`${COMMON_NAME}.h`, `${COMMON_NAME}.c`, 'weights.c'].map((f) => emitted.get(f)!);
     const key = parts.join('\0');
     const shared = known.get(key);
     if (shared !== undefined) return shared;
     const name = `network${i}`;
     known.set(key, name);
-    const [header, code, data] = parts.map((text) => text.replace(/\bnetwork(?=_|\.h")/g, name).replace(/\bNETWORK(?=_)/g, name.toUpperCase()));
+    const [header, code, data] = parts.map((text) => text.replaceAll(COMMON_NAME, name).replaceAll(COMMON_NAME.toUpperCase(), name.toUpperCase()));
     files.set(`${name}.h`, header).set(`${name}.c`, code);
     weights += data;
     return name;
