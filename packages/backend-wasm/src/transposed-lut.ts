@@ -36,6 +36,9 @@ const OFFSET = 128;
 /** i8 sums, at least −128, whose planes joined, n·128·(2^A − 1) in size, fit an i16. */
 const groupChunks = (activationBits: number): number => Math.floor(2 ** 15 / (OFFSET * (2 ** activationBits - 1)));
 
+/** Tables to sum up in i8 at the most: about as many as normally distributed weights allow, so that timing a kernel on zeros tells of others. */
+const mostTables = (weightBits: number): number => Math.floor(2 ** (8.4 - weightBits));
+
 const get = (name: string): string => `(local.get $${name})`;
 const splat = (byte: number): string => `(v128.const i8x16${` ${byte}`.repeat(16)})`;
 /** Interleaves the low or high halves of two vectors, `width` bytes at a time. */
@@ -165,7 +168,8 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
     outStep: 8 << outShift, halves: [0, 1].map((i) => ({ first: i * CHANNELS, bytes: i * CHANNELS * 4 })),
   });
   const channels = range(CHANNELS);
-  const chunks = rendered('transposed_lut_chunks', 'transposed_lut_chunks', {
+  const chunks = rendered('transposed_lut_chunks', `transposed_lut_chunks_w${w}`, {
+    most: mostTables(w),
     // Entries 1, 2, 4 and 8 of a table are the weights.
     channels: channels.map((index) => ({ index, weights: [1, 2, 4, 8].map((i) => 16 * index + i) })),
     tooMany: channels
@@ -187,19 +191,17 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
 }
 
 /** One-bit products a ns where sums never move, and moves of sums in terms of tables. */
-const RATE: Readonly<Record<TableIsa, readonly [number, number]>> = { simd128: [210, 2.3], relaxed: [370, 4.5] };
+const RATE: Readonly<Record<TableIsa, readonly [number, number]>> = { simd128: [210, 2.6], relaxed: [370, 5.2] };
 
 function cost(isa: TableIsa, p: ConvParams): number {
   const vectors = Math.ceil((p.batch * p.outH * p.outW) / PIXELS);
   const pixels = PIXELS * vectors;
   const [rate, move] = RATE[isa];
-  // Tables that can be summed up where weights are about normal.
-  const chunk = 2 ** (8.2 - p.weightBits!);
   const bytes = blocksBytes(p);
   const far = bytes > 1 << 20 ? (Math.ceil(vectors / blockVectors(p)) * bytes) / 20 : 0;
   const products = pixels * convK(p) * alignUp(p.outC, CHANNELS) * p.activationBits!;
   const gather = isPacked(p) && isPointwise(p) ? 0 : (4 + 2 * p.kH) * pixels;
-  return (products / rate) * (1 + move / chunk) + gather + (isPacked(p) ? 0.05 : 0.15) * pixels * convK(p) + 0.4 * pixels * p.outC + far;
+  return (products / rate) * (1 + move / mostTables(p.weightBits!)) + gather + (isPacked(p) ? 0.05 : 0.15) * pixels * convK(p) + 0.4 * pixels * p.outC + far;
 }
 
 const variant = (isa: TableIsa): WasmVariant => ({
