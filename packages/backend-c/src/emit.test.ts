@@ -31,7 +31,7 @@ function network(n = 37) {
       },
     }],
     inputs: [...program.inputs, { name: 'float', buffer: x2 }],
-    outputs: [...program.outputs, { name: 'a/b "c"', buffer: x2 + 1 }, { name: 'a-b-c', buffer: x2 + 2 }, { name: 'x0', buffer: program.inputs[0].buffer }],
+    outputs: [...program.outputs, { name: 'a/b "c"', buffer: x2 + 1 }, { name: 'a-b-c', buffer: x2 + 2 }, { name: 'm_output', buffer: x2 + 2 }, { name: 'x0', buffer: program.inputs[0].buffer }],
   };
   const values = Float32Array.from({ length: n }, () => rng.normal());
   values[3] = NaN;
@@ -48,7 +48,7 @@ describe('emitC', () => {
   it('names files, functions and macros after the model', () => {
     expect([...files.keys()]).toEqual(['ResNet_20_v1.h', 'ResNet_20_v1.c', 'weights.c', 'selftest.c', 'vectors.h', 'CMakeLists.txt']);
     const header = files.get('ResNet_20_v1.h')!;
-    expect(header).toContain('void ResNet_20_v1_run(const uint8_t *x0, const float *x1, const float *float_, uint8_t *y0, float *y1, float *a_b_c, int64_t *a_b_c_2, uint8_t *x0_2, void *arena);');
+    expect(header).toContain('void ResNet_20_v1_run(const uint8_t *x0, const float *x1, const float *float_, uint8_t *y0, float *y1, float *a_b_c, int64_t *a_b_c_2, int64_t *m_output, uint8_t *x0_2, void *arena);');
     expect(header).toContain(`#define RESNET_20_V1_ARENA_BYTES ${arenaBytes(plans)}\n`);
     expect(header).toContain('#define RESNET_20_V1_INPUT_FLOAT__SHAPE { 37 }\n');
     expect(files.get('ResNet_20_v1.c')).toContain('/* evil * / name */');

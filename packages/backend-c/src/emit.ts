@@ -36,9 +36,11 @@ interface NamedPort extends PlannedPort {
   readonly id: string;
   readonly def: BufferDef;
 }
-function namedPorts(plan: Plan): { inputs: NamedPort[]; outputs: NamedPort[] } {
+function namedPorts(plan: Plan, name: string): { inputs: NamedPort[]; outputs: NamedPort[] } {
   const ports = [...plan.inputs, ...plan.outputs];
-  const ids = uniqueIdentifiers(ports.map((p) => p.name), RESERVED);
+  // Nor may parameters hide functions, which begin with the network's name, `nest_` or `bl_`.
+  const hiding = ports.map((p) => identifier(p.name)).filter((id) => ['nest', 'bl', name].some((prefix) => id.toLowerCase().startsWith(`${prefix.toLowerCase()}_`)));
+  const ids = uniqueIdentifiers(ports.map((p) => p.name), [...RESERVED, ...hiding]);
   const named = ports.map((p, i) => ({ ...p, id: ids[i], def: plan.program.buffers[p.buffer] }));
   return { inputs: named.slice(0, plan.inputs.length), outputs: named.slice(plan.inputs.length) };
 }
@@ -380,7 +382,7 @@ export function emitC(plans: readonly Plan[], options: EmitOptions): ReadonlyMap
     fail('E901', 'the plans of a C library begin with a portable one and share their weights', { found: plans.map((p) => p.target).join(', ') });
   }
   const name = cName(options.name);
-  const { inputs, outputs } = namedPorts(base);
+  const { inputs, outputs } = namedPorts(base, name);
   const parameters = [
     ...inputs.map((p) => `const ${C_TYPE[p.def.dtype]} *${p.id}`),
     ...outputs.map((p) => `${C_TYPE[p.def.dtype]} *${p.id}`),
