@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { supports, writeFileAtomic } from '@bitloom/bundle';
 import type { Progress } from '@bitloom/calibrate';
 import {
-  CostTable, type Plan, convKey, costTableText, fitTable, nestFeatures, nestKey, parseCostTable,
+  CostTable, type Plan, convKey, costModel, costTableText, fitTable, nestFeatures, nestKey, parseCostTable,
 } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import type { ConvParams, Nest, Program } from '@bitloom/kernel-spec';
@@ -187,7 +187,7 @@ function lanes(program: Program, f: Flavour, wanted: ReadonlySet<string>): Plan[
     return [key, f.variants.filter((v) => v.accepts(p) && wanted.has(convId(v.name, key)))];
   }));
   const count = Math.max(1, ...[...kernels.values()].map((k) => k.length));
-  const costs = costsOf(f.backend, null);
+  const costs = costModel(f.backend, []); // known times leave other kernels out
   return Array.from({ length: count }, (_, lane) => planOf(program, f, costs, (v, p) => {
     const all = kernels.get(convKey(p))!;
     return all.length === 0 || v === all[Math.min(lane, all.length - 1)];
