@@ -97,7 +97,7 @@ interface Nests {
 }
 
 /** Nests over operands of so many elements are compiled for every instruction set. */
-const LARGE_NEST = 4096;
+const LARGE_NEST = 1024;
 
 function nestFunctions(isas: readonly IsaRow[]): Nests {
   const nests = new Map<string, { name: string; stored: readonly boolean[]; large: boolean }>();

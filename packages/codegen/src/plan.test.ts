@@ -20,8 +20,13 @@ describe('rankVariants', () => {
     expect(rankVariants(table, params(), 'n', (v) => v.name !== 'a')[0].variant.name).toBe('b');
   });
   it('looks at the parameters', () => {
-    const table = [variant('few', { kernel: 'bitserial', cost: (p) => p.weightBits! * p.activationBits! }), variant('any', { cost: () => 16 })];
+    const table = [variant('few', { kernel: 'bitserial', cost: (p) => p.weightBits! * p.activationBits! }), variant('any', { kernel: 'lut', cost: () => 16 })];
     expect([1, 4, 5].map((w) => rankVariants(table, params({ weightBits: w as Bits, activationBits: 4 }), 'n')[0].variant.name)).toEqual(['few', 'few', 'any']);
+  });
+  it('prefers int8 to what is hardly faster', () => {
+    const ranked = (cost: number): string[] =>
+      rankVariants([variant('lut', { kernel: 'lut', cost: () => 100 }), variant('slow', { kernel: 'dual', cost: () => 102 }), variant('int8', { cost: () => cost })], params(), 'n').map((r) => r.variant.name);
+    expect([ranked(104), ranked(106)]).toEqual([['int8', 'lut', 'slow'], ['lut', 'slow', 'int8']]);
   });
   it('names the node where nothing accepts: E601', () => {
     const refused = expect.objectContaining({ diagnostic: expect.objectContaining({ code: 'E601', node: 'conv7', found: 'int W4A8', expected: 'x' }) });

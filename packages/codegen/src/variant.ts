@@ -44,12 +44,21 @@ export interface RankedVariant<V extends KernelVariant = KernelVariant> {
   readonly cost: number;
 }
 
-/** Every variant that accepts the parameters, cheapest first; ties go to the earlier row. @throws E601 when there is none */
+/** Times this close are as good as equal. */
+const TIE = 1.05;
+
+/**
+ * Every variant that accepts the parameters, cheapest first; but plain `int8` goes before what is hardly faster: fewer kernels are less
+ * code, and what a few percent of difference on one machine say is little. Ties go to the earlier row. @throws E601 when there is none
+ */
 export function rankVariants<V extends KernelVariant>(
   variants: readonly V[], p: ConvParams, origin: string, filter: VariantFilter = () => true, cost: VariantCost = (v) => v.cost(p),
 ): readonly [RankedVariant<V>, ...RankedVariant<V>[]] {
   const accepted = variants.filter((v) => v.accepts(p) && filter(v, p)).map((variant) => ({ variant, cost: cost(variant, p) }));
-  const [first, ...rest] = accepted.sort((a, b) => a.cost - b.cost);
+  accepted.sort((a, b) => a.cost - b.cost);
+  const plain = accepted.findIndex((a) => a.variant.kernel === 'int8' && a.cost <= TIE * accepted[0].cost);
+  if (plain > 0) accepted.unshift(...accepted.splice(plain, 1));
+  const [first, ...rest] = accepted;
   return first ? [first, ...rest] : fail('E601', 'no kernel variant accepts this convolution', {
     node: origin, found: `${p.kind} W${p.weightBits ?? 32}A${p.activationBits ?? 32}`, expected: variants.map((v) => v.name).join(', '),
   });

@@ -1,5 +1,5 @@
 /** Predicted times of networks before their bits are chosen. */
-import type { CostModel, Plan } from '@bitloom/codegen';
+import { type CostModel, type Plan, rankVariants } from '@bitloom/codegen';
 import type { Graph, ValueId } from '@bitloom/ir';
 import { valueOf } from '@bitloom/ir';
 import type { ConvParams, Program } from '@bitloom/kernel-spec';
@@ -49,14 +49,14 @@ export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): Late
       const key = `${weightBits} ${activationBits} ${name}`;
       let ns = known.get(key);
       if (ns === undefined) {
-        ns = (convs.get(name) ?? []).reduce((s, p) => s + fastest(p.kind === 'int' ? { ...p, weightBits: weightBits as Bits, activationBits: activationBits as Bits } : p), 0);
+        ns = (convs.get(name) ?? []).reduce((s, p) => s + chosen(p.kind === 'int' ? { ...p, weightBits: weightBits as Bits, activationBits: activationBits as Bits } : p), 0);
         known.set(key, ns);
       }
       return ns;
     },
   };
 
-  function fastest(p: ConvParams): number {
-    return Math.min(...candidatesOf(flavour, p, costs).map((v) => costs.conv(v, p).ns));
+  function chosen(p: ConvParams): number {
+    return rankVariants(candidatesOf(flavour, p, costs), p, '', undefined, (v) => costs.conv(v, p).ns)[0].cost;
   }
 }

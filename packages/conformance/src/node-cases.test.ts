@@ -36,7 +36,7 @@ const explain = (error: unknown): string => {
 };
 /** Only convolutions and large nests have code of their own for an instruction set. */
 const isasFor = (program: Program): readonly CIsa[] | undefined =>
-  exhaustive || program.calls.some((c) => c.family === 'conv' || c.params.operands.some((o) => o.elements >= 4096)) ? undefined : ['portable'];
+  exhaustive || program.calls.some((c) => c.family === 'conv' || c.params.operands.some((o) => o.elements >= 1024)) ? undefined : ['portable'];
 /** Lets the compilers' input and output flow between cases. */
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
