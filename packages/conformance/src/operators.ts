@@ -14,6 +14,9 @@ export const WITHOUT_CASE: ReadonlyMap<string, string> = new Map([
   ['com.microsoft::QuickGelu', 'onnxruntime’s name of Swish'],
 ]);
 
+/** Core operations that no importer emits: they are for training. */
+export const TRAINING_OPS: ReadonlySet<string> = new Set(['lsq', 'pact', 'levels', 'power_of_two', 'binarize']);
+
 const TITLES: Readonly<Record<(typeof RUNTIMES)[number], string>> = { import: 'import', evaluator: 'evaluator', reference: 'reference', wasm: 'WASM', c: 'C' };
 
 const table = (head: readonly string[], rows: readonly (readonly (string | number)[])[]): string =>
@@ -52,7 +55,7 @@ Some of these have function bodies in the standard, whose cases pass; as single 
 ${table(head, names.filter((n) => !IMPORTERS.has(n)).map(row))}
 ## Core operations
 
-What importers emit, with the number of cases in which each occurs.
+What importers emit, with the number of cases in which each occurs, and in the end what training adds.
 
 ${table(['operation', 'meaning', 'cases'], [...OPS.values()].map((o) => [`\`${o.name}\``, o.summary, results.coreOps[o.name] ?? 0]))}`;
 }

@@ -5,6 +5,7 @@ import { elementCount } from '@bitloom/tensor';
 import { argOps } from './arg.js';
 import { avgPool } from './avg-pool.js';
 import { binaryOps } from './binary.js';
+import { binarize } from './binarize.js';
 import { cast } from './cast.js';
 import { clip } from './clip.js';
 import { concat } from './concat.js';
@@ -19,10 +20,14 @@ import { gatherElements } from './gather-elements.js';
 import { gatherNd } from './gather-nd.js';
 import { identity } from './identity.js';
 import { isinf } from './isinf.js';
+import { levels } from './levels.js';
 import { linear } from './linear.js';
+import { lsq } from './lsq.js';
 import { matmul } from './matmul.js';
 import { maxPool } from './max-pool.js';
+import { pact } from './pact.js';
 import { pad } from './pad.js';
+import { powerOfTwo } from './power-of-two.js';
 import { reduceOps } from './reduce.js';
 import { reshape } from './reshape.js';
 import { resize } from './resize.js';
@@ -42,6 +47,7 @@ export const OPS: ReadonlyMap<string, OpDef> = new Map(
     reshape, transpose, expand, slice, concat, pad,
     gather, gatherElements, gatherNd, scatterElements, scatterNd,
     conv, convTranspose, linear, matmul, maxPool, avgPool, resize,
+    lsq, pact, levels, powerOfTwo, binarize,
   ].map((op) => [op.name, op]),
 );
 

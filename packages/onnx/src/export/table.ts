@@ -1,6 +1,7 @@
 /** Core op → ONNX nodes (opset {@link EXPORT_OPSET}): one row per op. */
 import type { Node, TensorType } from '@bitloom/ir';
 import { type DType, type Tensor, scalar, tensorOf } from '@bitloom/tensor';
+import { FAKE_QUANTIZE } from './fake-quantize.js';
 
 export const EXPORT_OPSET = 19;
 
@@ -118,6 +119,7 @@ export const EXPORTS: Readonly<Record<string, Row>> = {
   conv_transpose: withAttrs<{ strides: number[]; dilations: number[]; pads: number[]; group: number; outputPadding: number[] }>('ConvTranspose', (a) => ({
     strides: a.strides, dilations: a.dilations, pads: a.pads, group: a.group, output_padding: a.outputPadding,
   })),
+  ...FAKE_QUANTIZE,
   matmul: plain('MatMul'),
   linear: (c, n) =>
     activated(c, n, (out) => {
