@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { basename, isAbsolute, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findCompiler } from '@bitloom/backend-c';
 import { readCosts } from '@bitloom/compiler';
@@ -121,7 +121,8 @@ async function bench(argv: readonly string[]): Promise<void> {
   const cc = await findCompiler();
   const report: BenchReport = {
     date: new Date().toISOString().slice(0, 10),
-    command: ['npm run bench', ...(argv.length > 0 ? ['--', ...argv] : [])].join(' '),
+    // Where things lie on this machine says nothing.
+    command: ['npm run bench', ...(argv.length > 0 ? ['--', ...argv.map((a) => (isAbsolute(a) ? basename(a) : a))] : [])].join(' '),
     machine: { cpu: cpus()[0].model, cores: cpus().length, platform: `${process.platform} ${process.arch}` },
     versions: {
       node: versionOf(v.node), ...(cc ? { cc: versionOf(cc) } : {}),

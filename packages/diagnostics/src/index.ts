@@ -28,6 +28,7 @@ export const CODES = {
   E401: 'IR text does not parse',
   E402: 'IR verification failed',
   E403: 'no gradient for an operation',
+  E404: 'training diverged',
   // 5xx: search (E501 exits 3)
   E501: 'budget is infeasible',
   E502: 'assignment or pin names an unknown node or scheme',
@@ -43,6 +44,7 @@ export const CODES = {
   E703: 'output cannot be written',
   E704: 'input cannot be read',
   E705: 'a package to compare with is not installed',
+  E706: 'checkpoint is corrupted or of another run',
   // 9xx
   E901: 'internal error, please report it',
 } as const;
