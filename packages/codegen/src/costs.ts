@@ -139,7 +139,7 @@ function fitKeys(p: ConvParams): readonly string[] {
 
 function formOf(p: ConvParams): string {
   const cg = p.inC / p.groups;
-  return cg === 1 && p.groups === p.outC && p.groups > 1 ? 'depthwise'
+  return cg === 1 && p.groups === p.outC && p.groups > 1 ? (pixelsOf(p) < 4 ? 'global depthwise' : 'depthwise')
     : p.groups > 1 ? 'grouped'
     : pixelsOf(p) < 4 ? 'vector'
     : p.kH * p.kW === 1 ? 'pointwise'
