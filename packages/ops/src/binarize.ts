@@ -4,10 +4,10 @@
  */
 import { e } from '@bitloom/kernel-spec';
 import { none, type NoAttrs } from './attrs.js';
-import { div, mul } from './compose.js';
+import { div, gated, mul } from './compose.js';
 import { byScalar, defineOp } from './def.js';
 import { constantOf } from './integer.js';
-import { inferLikeFirst, parameterGradient, whereEqual } from './straight-through.js';
+import { inferLikeFirst, parameterGradient } from './straight-through.js';
 
 export const binarize = defineOp<NoAttrs>({
   name: 'binarize',
@@ -15,8 +15,8 @@ export const binarize = defineOp<NoAttrs>({
   attrs: none,
   infer: (ins, _attrs, origin) => inferLikeFirst(ins, 'binarize', origin, 2),
   gradient(b, { inputs: [x, s], outputs: [y], cotangents: [dy] }) {
-    const inside = whereEqual(b, x, b.add('clip', [x], { min: -1, max: 1 }));
-    return [mul(b, dy!, inside), div(b, parameterGradient(b, mul(b, dy!, y), s, 1), s)];
+    const inside = b.add('equal', [x, b.add('clip', [x], { min: -1, max: 1 })]);
+    return [gated(b, inside, dy!), div(b, parameterGradient(b, mul(b, dy!, y), s, 1), s)];
   },
   ...byScalar(([x, s], _attrs, t) => e.select(e.ge(x, constantOf(t, 0)), s, e.neg(s))),
 });

@@ -4,7 +4,7 @@ import { e } from '@bitloom/kernel-spec';
 import { isFloat } from '@bitloom/tensor';
 import { z } from 'zod';
 import { anyNumber } from './attrs.js';
-import { greaterEqual, masked, scalarLike } from './compose.js';
+import { greaterEqual, gated, scalarLike } from './compose.js';
 import { byScalar, defineOp } from './def.js';
 import { constantOf, limitsOf, maximum, minimum } from './integer.js';
 import { expectClass, expectCount } from './shapes.js';
@@ -24,8 +24,8 @@ export const clip = defineOp<ClipAttrs>({
   },
   gradient(b, { inputs: [x], attrs: { min, max }, cotangents: [dy] }) {
     let dx: ValueId = dy!;
-    if (min !== -Infinity) dx = masked(b, greaterEqual(b, x, scalarLike(b, x, min)), dx);
-    if (max !== Infinity) dx = masked(b, greaterEqual(b, scalarLike(b, x, max), x), dx);
+    if (min !== -Infinity) dx = gated(b, greaterEqual(b, x, scalarLike(b, x, min)), dx);
+    if (max !== Infinity) dx = gated(b, greaterEqual(b, scalarLike(b, x, max), x), dx);
     return [dx];
   },
   ...byScalar(([x], { min, max }, _out, [t]) => {

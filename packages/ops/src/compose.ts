@@ -28,6 +28,8 @@ export const greater = (b: GraphBuilder, x: ValueId, y: ValueId): ValueId => b.a
 export const greaterEqual = (b: GraphBuilder, x: ValueId, y: ValueId): ValueId => b.add('less_equal', [y, x]);
 /** mask ? x : 0 */
 export const masked = (b: GraphBuilder, mask: ValueId, x: ValueId): ValueId => b.add('select', [mask, x, scalarLike(b, x, 0)]);
+/** mask ? x : 0 for finite x, for gradients: a product, since a selection takes onnxruntime three times as long. */
+export const gated = (b: GraphBuilder, mask: ValueId, x: ValueId): ValueId => mul(b, x, castTo(b, mask, b.typeOf(x).dtype));
 /** A value converted to an element type; itself where it has it already. */
 export const castTo = (b: GraphBuilder, x: ValueId, to: DType): ValueId => (b.typeOf(x).dtype === to ? x : b.add('cast', [x], { to }));
 

@@ -3,14 +3,14 @@
  * differentiated again. Spatial sizes that a convolution's stride leaves unread get zeros.
  */
 import type { GraphBuilder, ValueId } from '@bitloom/ir';
-import { flip, greater, masked, padWith, reduceSum, reshapeTo, scalarLike, sliceAxis, transpose } from './compose.js';
+import { flip, greater, gated, padWith, reduceSum, reshapeTo, scalarLike, sliceAxis, transpose } from './compose.js';
 import type { Activation, ConvShape } from './conv-attrs.js';
 
 /** Cotangent before the fused activation of a layer with output `y`: zero where it clamped (y on a bound), as for `clip` inside. */
 export function beforeActivation(b: GraphBuilder, y: ValueId, dy: ValueId, a: Activation): ValueId {
   let d = dy;
-  if (a && a.min !== -Infinity) d = masked(b, greater(b, y, scalarLike(b, y, a.min)), d);
-  if (a && a.max !== Infinity) d = masked(b, greater(b, scalarLike(b, y, a.max), y), d);
+  if (a && a.min !== -Infinity) d = gated(b, greater(b, y, scalarLike(b, y, a.min)), d);
+  if (a && a.max !== Infinity) d = gated(b, greater(b, scalarLike(b, y, a.max), y), d);
   return d;
 }
 

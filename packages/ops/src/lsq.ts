@@ -6,10 +6,10 @@
 import type { ValueId } from '@bitloom/ir';
 import { e } from '@bitloom/kernel-spec';
 import { z } from 'zod';
-import { div, mul, sub } from './compose.js';
+import { div, gated, mul, sub } from './compose.js';
 import { byScalar, defineOp } from './def.js';
 import { constantOf } from './integer.js';
-import { inferLikeFirst, parameterGradient, whereEqual } from './straight-through.js';
+import { inferLikeFirst, parameterGradient } from './straight-through.js';
 
 const attrs = z.strictObject({
   /** Smallest and largest code. */
@@ -28,10 +28,10 @@ export const lsq = defineOp<LsqAttrs>({
   gradient(b, { inputs: [x, s, o], outputs: [y], attrs: { lo, hi, gradientScale }, cotangents: [dy] }) {
     const v = o === undefined ? x : sub(b, x, o);
     const r = div(b, v, s);
-    const inside = whereEqual(b, r, b.add('clip', [r], { min: lo, max: hi }));
-    const dx = mul(b, dy!, inside);
+    const inside = b.add('equal', [r, b.add('clip', [r], { min: lo, max: hi })]);
+    const dx = gated(b, inside, dy!);
     const yv = o === undefined ? y : sub(b, y, o);
-    const perElement = mul(b, dy!, sub(b, yv, mul(b, v, inside)));
+    const perElement = mul(b, dy!, sub(b, yv, gated(b, inside, v)));
     const ds = div(b, parameterGradient(b, perElement, s, gradientScale), s);
     const result: (ValueId | null)[] = [dx, ds];
     if (o !== undefined) result.push(parameterGradient(b, sub(b, dy!, dx), o, gradientScale));

@@ -3,7 +3,7 @@ import { DTYPES, type DType, isFloat } from '@bitloom/tensor';
 import { type Expr, e, scalarOf } from '@bitloom/kernel-spec';
 import type { ValueId } from '@bitloom/ir';
 import { z } from 'zod';
-import { add, masked, padWith, sliceAxis, zeroInterleave } from './compose.js';
+import { add, gated, padWith, sliceAxis, zeroInterleave } from './compose.js';
 import { byNest, defineOp } from './def.js';
 import { asCodes } from './movement.js';
 import { inferPool, poolNest, poolShape, poolWindow } from './pool.js';
@@ -43,7 +43,7 @@ export const maxPool = defineOp<MaxPoolAttrs>({
       const equal = b.add('equal', [out.reduce((v, d, i) => sliceAxis(b, v, i + 2, start[i], d, a.strides[i]), padded), y]);
       const mask: ValueId = taken === null ? equal : b.add('and', [equal, b.add('not', [taken])]);
       taken = taken === null ? equal : b.add('or', [taken, equal]);
-      const spread = out.reduce((v, _, i) => zeroInterleave(b, v, i + 2, a.strides[i]), masked(b, mask, dy!));
+      const spread = out.reduce((v, _, i) => zeroInterleave(b, v, i + 2, a.strides[i]), gated(b, mask, dy!));
       const ends = span.map((d, i) => d - start[i] - ((out[i] - 1) * a.strides[i] + 1));
       const placed = padWith(b, spread, [0, 0, ...start], [0, 0, ...ends]);
       dx = dx === null ? placed : add(b, dx, placed);

@@ -4,7 +4,7 @@
  */
 import { e } from '@bitloom/kernel-spec';
 import { z } from 'zod';
-import { castTo, greaterEqual, mul, scalarLike, sub } from './compose.js';
+import { greaterEqual, gated, scalarLike, sub } from './compose.js';
 import { byScalar, defineOp } from './def.js';
 import { constantOf } from './integer.js';
 import { inferLikeFirst, parameterGradient } from './straight-through.js';
@@ -18,10 +18,8 @@ export const pact = defineOp<PactAttrs>({
   attrs,
   infer: (ins, _attrs, origin) => inferLikeFirst(ins, 'pact', origin, 2),
   gradient(b, { inputs: [x, alpha], cotangents: [dy] }) {
-    const type = b.typeOf(x).dtype;
-    const above = castTo(b, greaterEqual(b, x, alpha), type);
-    const clipped = mul(b, dy!, above);
-    const positive = mul(b, dy!, castTo(b, greaterEqual(b, x, scalarLike(b, x, 0)), type));
+    const clipped = gated(b, greaterEqual(b, x, alpha), dy!);
+    const positive = gated(b, greaterEqual(b, x, scalarLike(b, x, 0)), dy!);
     return [sub(b, positive, clipped), parameterGradient(b, clipped, alpha, 1)];
   },
   ...byScalar(([x, alpha], { bits }, t) => {

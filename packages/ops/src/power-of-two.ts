@@ -4,10 +4,10 @@
  */
 import { e } from '@bitloom/kernel-spec';
 import { z } from 'zod';
-import { div, mul, sub } from './compose.js';
+import { div, gated, mul, sub } from './compose.js';
 import { byScalar, defineOp } from './def.js';
 import { callIn, constantOf } from './integer.js';
-import { inferLikeFirst, parameterGradient, whereEqual } from './straight-through.js';
+import { inferLikeFirst, parameterGradient } from './straight-through.js';
 
 const attrs = z.strictObject({
   /** Number of powers; with both signs and zero, 2·octaves + 1 values. */
@@ -23,9 +23,9 @@ export const powerOfTwo = defineOp<PowerOfTwoAttrs>({
   infer: (ins, _attrs, origin) => inferLikeFirst(ins, 'power_of_two', origin, 2),
   gradient(b, { inputs: [x, s], outputs: [y], attrs: { gradientScale }, cotangents: [dy] }) {
     const r = div(b, x, s);
-    const inside = whereEqual(b, r, b.add('clip', [r], { min: -Math.SQRT2, max: Math.SQRT2 }));
-    const dx = mul(b, dy!, inside);
-    const perElement = mul(b, dy!, sub(b, y, mul(b, x, inside)));
+    const inside = b.add('equal', [r, b.add('clip', [r], { min: -Math.SQRT2, max: Math.SQRT2 })]);
+    const dx = gated(b, inside, dy!);
+    const perElement = mul(b, dy!, sub(b, y, gated(b, inside, x)));
     return [dx, div(b, parameterGradient(b, perElement, s, gradientScale), s)];
   },
   ...byScalar(([x, s], { octaves }, t) => {

@@ -3,7 +3,7 @@
  * it were not there (the straight-through estimator, Bengio et al., arXiv 1308.3432).
  */
 import type { GraphBuilder, TensorType, ValueId } from '@bitloom/ir';
-import { castTo, scale, sumToShape } from './compose.js';
+import { scale, sumToShape } from './compose.js';
 import { mismatch } from './def.js';
 import { broadcastAll, expectClass, expectCount, expectSameDType, showTypes } from './shapes.js';
 
@@ -15,9 +15,6 @@ export function inferLikeFirst(ins: readonly TensorType[], op: string, origin: s
   if (broadcastAll(ins, op, origin).join() !== ins[0].shape.join()) mismatch(origin, op, showTypes(ins), 'parameters that broadcast to the first operand');
   return [ins[0]];
 }
-
-/** 1 where a = b, else 0, of their type. A product with it costs onnxruntime a third of what a selection does. */
-export const whereEqual = (b: GraphBuilder, x: ValueId, y: ValueId): ValueId => castTo(b, b.add('equal', [x, y]), b.typeOf(x).dtype);
 
 /** Cotangent of a parameter from that of every element, times `gradientScale`. */
 export const parameterGradient = (b: GraphBuilder, d: ValueId, parameter: ValueId, gradientScale: number): ValueId => {

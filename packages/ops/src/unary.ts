@@ -3,7 +3,7 @@ import type { GraphBuilder, ValueId } from '@bitloom/ir';
 import { e, type Expr } from '@bitloom/kernel-spec';
 import { type DType, DTYPES, isFloat } from '@bitloom/tensor';
 import { none } from './attrs.js';
-import { div, greater, masked, mul, neg, scale, scalarLike, shift, square, sub } from './compose.js';
+import { div, gated, greater, mul, neg, scale, scalarLike, shift, square, sub } from './compose.js';
 import { byScalar, defineOp, type OpDef } from './def.js';
 import { callIn, constantOf, wrapTo } from './integer.js';
 import { type DTypeClass, expectClass, expectCount } from './shapes.js';
@@ -52,7 +52,7 @@ const rows: readonly Row[] = [
     name: 'relu', summary: 'max(x, 0), NaN stays; derivative 0 at 0', accepts: 'signed',
     // For vectors pmax is one instruction everywhere.
     scalar: (x, t) => (isFloat(t) ? e.pmax : e.max)(x, constantOf(t, 0)),
-    gradient: (b, dy, x) => masked(b, greater(b, x, scalarLike(b, x, 0)), dy),
+    gradient: (b, dy, x) => gated(b, greater(b, x, scalarLike(b, x, 0)), dy),
   },
   step('floor', '⌊x⌋', e.floor),
   step('ceil', '⌈x⌉', e.ceil),
