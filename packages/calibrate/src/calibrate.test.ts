@@ -5,8 +5,7 @@ import { compose, createBuilder, evaluateGraph, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, elementCount, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { activationScheme, applyAssignment, applyCalibration, layersOf, markCandidates, quantizable, weightScheme } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
-import { BINS, DEFAULT_CALIBRATION, batchOf, chooseParams, collectHistograms, correctedBiases, graphBatches, observedValues, replaceBiases,
-  weightParams } from './index.js';
+import { BINS, DEFAULT_CALIBRATION, batchOf, chooseParams, collectHistograms, correctedBiases, graphBatches, observedValues, weightParams } from './index.js';
 import { sourceOf } from './source.test.util.js';
 
 const random = (shape: readonly number[], seed: number, shift = 0): Tensor => {
@@ -186,21 +185,6 @@ describe('bias correction', () => {
       expect(error(after) / size, name).toBeLessThan(1e-5);
       expect(error(before) / size, name).toBeGreaterThan(1e-3);
     }
-  });
-
-  it('replaces biases one layer at a time, adds missing ones, and leaves ids alone that exist', () => {
-    const b = createBuilder('ids');
-    const x = b.input('x', { dtype: 'f32', shape: [1, 2] });
-    const shared = b.const(tensorOf('f32', [2], [1, 2]), 'linear.bias');
-    const w = b.const(tensorOf('f32', [2, 2], [1, 0, 0, 1]));
-    b.origin = 'loop';
-    const y = b.add('linear', [b.add('linear', [x, w, shared]), w]);
-    const g = b.build([y, shared]);
-    const h = replaceBiases(g, new Map([['loop', Float32Array.of(10, 20)], ['loop#2', Float32Array.of(100, 200)], ['other', Float32Array.of(0)]]));
-    verifyGraph(h, opTable);
-    const at = new Map([[x, tensorOf('f32', [1, 2], [1, 2])]]);
-    expect([...evaluateGraph(h, at).values()].map(toNumbers)).toEqual([[111, 222], [1, 2]]);
-    expect([...evaluateGraph(replaceBiases(g, new Map()), at).values()].map(toNumbers)).toEqual([[2, 4], [1, 2]]);
   });
 
   it('leaves layers alone that keep their weights, or whose bias is no constant', async () => {

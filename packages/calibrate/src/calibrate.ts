@@ -1,7 +1,7 @@
 /** Calibration: numbers for every chosen scheme, and bias correction. Layers are matched between graphs of different batch sizes by name. */
 import type { DataSource } from '@bitloom/data';
 import { compileGraph } from '@bitloom/engine';
-import { FLOAT, type Graph, GraphBuilder, IdPool, type Node, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
+import { type Graph, GraphBuilder, type ValueId, constantData, producers, typeOf } from '@bitloom/ir';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
 import { compose, opTable } from '@bitloom/ops';
 import { tensor } from '@bitloom/tensor';
@@ -86,25 +86,6 @@ export async function correctedBiases(
     const old = l.node.inputs[2] === undefined ? null : (constantData(producer, l.node.inputs[2])!.data as Float32Array);
     return [l.name, Float32Array.from(sums[i], (s, c) => (old?.[c] ?? 0) - s / rows[i])];
   }));
-}
-
-/** The graph with the biases of some layers (by name) replaced. Constants that nothing uses any more stay. */
-export function replaceBiases(g: Graph, biases: ReadonlyMap<string, Float32Array>): Graph {
-  const values = new Map(g.values);
-  const ids = new IdPool();
-  for (const id of values.keys()) ids.reserve(id);
-  const names = new Map(layersOf(g).map((l) => [l.node, l.name]));
-  const nodes = g.nodes.flatMap((n): Node[] => {
-    const bias = biases.get(names.get(n) ?? '');
-    if (!bias) return [n];
-    const id = ids.fresh(`${n.outputs[0]}.bias`);
-    values.set(id, { id, name: `${n.origin}.bias`, type: { dtype: 'f32', shape: [bias.length] }, precision: FLOAT });
-    return [
-      { op: 'const', inputs: [], outputs: [id], attrs: { data: tensor('f32', [bias.length], bias) }, origin: n.origin },
-      { ...n, inputs: [n.inputs[0], n.inputs[1], id] },
-    ];
-  });
-  return { ...g, values, nodes };
 }
 
 /** Values whose histograms calibration needs. */

@@ -1,5 +1,5 @@
 /** The pipeline on one screen: model → graph → bits → numbers → program → plans → bundle. */
-import { type Progress, chooseParams, correctedBiases, replaceBiases } from '@bitloom/calibrate';
+import { type Progress, chooseParams, correctedBiases } from '@bitloom/calibrate';
 import type { CostTable } from '@bitloom/codegen';
 import { subset } from '@bitloom/data';
 import { BitloomError } from '@bitloom/diagnostics';
@@ -7,7 +7,7 @@ import { type Graph, type Pass, type Phase, deadCode, printGraph, runPasses } fr
 import type { Program } from '@bitloom/kernel-spec';
 import { opTable } from '@bitloom/ops';
 import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssignment } from '@bitloom/search';
-import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
+import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, parsePrecision } from './options.js';
 import { type Observed, calibrationOptions, observe, search, searchProblem } from './search.js';
@@ -94,6 +94,6 @@ async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed,
       if (!(e instanceof BitloomError) || e.code !== 'E403') throw e;
     }
   }
-  const biases = options.biasCorrection ? await correctedBiases(observed.graph, params, observed.data, progress) : new Map();
-  return applyCalibration(deadCode(replaceBiases(chosen, biases)), params);
+  const biases = options.biasCorrection ? await correctedBiases(observed.graph, params, observed.data, progress) : new Map<string, Float32Array>();
+  return applyCalibration(deadCode(replaceConstants(chosen, new Map([...biases].map(([name, bias]) => [name, { bias }])))), params);
 }

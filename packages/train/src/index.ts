@@ -6,3 +6,4 @@ export type { Optimizer } from './optimizer.js';
 export * as schedules from './schedule.js';
 export type { Schedule } from './schedule.js';
 export * from './step.js';
+export * from './trainable.js';
