@@ -7,3 +7,4 @@ export * as schedules from './schedule.js';
 export type { Schedule } from './schedule.js';
 export * from './step.js';
 export * from './trainable.js';
+export * from './qat.js';
