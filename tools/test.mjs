@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { cCompiler, root, run, say, setUp, tsc } from './setup.mjs';
 
 const slow = process.argv.includes('--slow');
-const SLOW_FILES = ['conformance/src/node-cases', 'backend-c/src/conv'];
+const SLOW = ['--project', 'conformance', '--project', 'backend-c', 'src/node-cases.test.ts', 'src/conv.test.ts'];
 
 setUp();
 let passed = 0;
@@ -42,7 +42,7 @@ const folder = mkdtempSync(join(tmpdir(), 'bitloom-test-'));
 const report = join(folder, 'report.json');
 const status = run(process.execPath, [
   join(root, 'node_modules/vitest/vitest.mjs'), 'run', '-c', 'vitest.workspace.ts', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`,
-  ...(slow ? SLOW_FILES : []),
+  ...(slow ? SLOW : []),
 ], slow ? { env: { BITLOOM_EXHAUSTIVE: '1' } } : {});
 if (existsSync(report)) {
   const r = JSON.parse(readFileSync(report, 'utf8'));
