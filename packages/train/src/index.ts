@@ -8,3 +8,4 @@ export type { Schedule } from './schedule.js';
 export * from './step.js';
 export * from './trainable.js';
 export * from './qat.js';
+export * from './epochs.js';
