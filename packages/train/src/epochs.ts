@@ -23,11 +23,13 @@ const mixed = (seed: number, a: number, b: number): number => (seed ^ Math.imul(
 
 export class Epochs {
   readonly stepsPerEpoch: number;
+  readonly batchSize: number;
   private order: { readonly epoch: number; readonly indices: Int32Array } | null = null;
 
   /** @throws E304 without labels, E303 for less than a batch of samples */
   constructor(private readonly source: DataSource, private readonly options: EpochOptions) {
     if (!source.labelled) fail('E304', 'training needs labels', { found: source.kind, remedy: 'give a folder a class, or an archive with labels' });
+    this.batchSize = options.batch;
     this.stepsPerEpoch = Math.floor(source.size / options.batch);
     if (this.stepsPerEpoch === 0) fail('E303', 'too few samples for a batch', { found: String(source.size), expected: `at least ${options.batch}` });
   }

@@ -9,3 +9,4 @@ export * from './step.js';
 export * from './trainable.js';
 export * from './qat.js';
 export * from './epochs.js';
+export * from './fit.js';
