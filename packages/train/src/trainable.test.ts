@@ -10,7 +10,7 @@ const normal = (shape: readonly number[], size = 1): Tensor =>
   tensor('f32', shape, Float32Array.from({ length: shape.reduce((p, d) => p * d, 1) }, () => size * rng.normal()));
 
 const BATCH = 4;
-/** conv–relu, conv–clip without bias, a shortcut, fully connected. */
+/** conv–relu, conv–clip and conv without bias, a shortcut, fully connected. */
 function network(): { g: Graph; x: ValueId } {
   const b = createBuilder('net');
   const x = b.input('x', { dtype: 'f32', shape: [BATCH, 3, 6, 6] });
@@ -19,8 +19,10 @@ function network(): { g: Graph; x: ValueId } {
   const first = b.add('conv', [x, b.const(normal([4, 3, 3, 3], 0.3)), b.const(normal([4]))], { ...attrs, activation: { min: 0, max: Infinity } });
   b.origin = 'second';
   const second = b.add('conv', [first, b.const(normal([4, 4, 3, 3], 0.3))], { ...attrs, activation: { min: -1, max: 1.5 } });
+  b.origin = 'third';
+  const third = b.add('conv', [second, b.const(normal([4, 4, 1, 1], 0.5))], { ...attrs, pads: [0, 0, 0, 0] });
   b.origin = 'sum';
-  const flat = b.add('reshape', [b.add('add', [first, second])], { shape: [BATCH, 144] });
+  const flat = b.add('reshape', [b.add('add', [first, third])], { shape: [BATCH, 144] });
   b.origin = 'last';
   return { g: b.build([b.add('linear', [flat, b.const(normal([5, 144], 0.1)), b.const(normal([5]))], { activation: null })]), x };
 }
@@ -53,13 +55,13 @@ describe('trainable', () => {
   it('without statistics is the network itself, its weights and biases parameters', () => {
     const t = trainable(g, { decay: 0.1 });
     verifyGraph(t.b.build([t.values.get(g.outputs[0])!]), opTable);
-    expect(t.parameters.map((p) => [p.name, p.decay])).toEqual([['first.weight', 0.1], ['first.bias', 0], ['second.weight', 0.1], ['last.weight', 0.1], ['last.bias', 0]]);
+    expect(t.parameters.map((p) => [p.name, p.decay])).toEqual([['first.weight', 0.1], ['first.bias', 0], ['second.weight', 0.1], ['third.weight', 0.1], ['last.weight', 0.1], ['last.bias', 0]]);
     close(run(t, t.values.get(g.outputs[0])!), wanted);
   });
 
   it('normalised begins as the float network, and folds back into it', () => {
     const t = trainable(g, { statistics });
-    expect(t.parameters.map((p) => p.name)).toEqual(['first.weight', 'first.gamma', 'first.beta', 'second.weight', 'second.gamma', 'second.beta', 'last.weight', 'last.bias']);
+    expect(t.parameters.map((p) => p.name)).toEqual(['first.weight', 'first.gamma', 'first.beta', 'second.weight', 'second.gamma', 'second.beta', 'third.weight', 'third.gamma', 'third.beta', 'last.weight', 'last.bias']);
     close(run(t, t.values.get(g.outputs[0])!), wanted);
     const folded = new Map(t.layers.map((l) => [l.layer.name, foldLayer(l, initial, initial(l.weight), batchStatistics(t, l, initial))]));
     for (const f of folded.values()) f.factor.forEach((k) => expect(k).toBeCloseTo(1, 3));
@@ -91,7 +93,7 @@ describe('trainable', () => {
       },
       value: (b, id, v) => (id === x ? b.add('neg', [v]) : v),
     });
-    expect(seen).toEqual(['first', 'second', 'last']);
+    expect(seen).toEqual(['first', 'second', 'third', 'last']);
     const first = layersOf(g)[0].output;
     const plain = trainable(g);
     close(run(t, t.values.get(first)!), run(plain, plain.values.get(first)!)); // −w·−x

@@ -1,6 +1,6 @@
 /** A float graph whose layers learn: weights become parameters, and batch normalisation, which the import folds away, comes back. */
 import { type Graph, type GraphBuilder, type Node, type ValueId, constantData, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
-import { compose, createBuilder } from '@bitloom/ops';
+import { type ConvAttrs, compose, createBuilder } from '@bitloom/ops';
 import { type Tensor, tensor } from '@bitloom/tensor';
 import { type Layer, type LayerConstants, layersOf } from '@bitloom/transforms';
 import type { Parameter } from './step.js';
@@ -51,8 +51,8 @@ const EPSILON = 1e-5;
 /** Elements of a convolution's output but its channels. */
 const POSITIONS = [0, 2, 3] as const;
 
-const clamped = (b: GraphBuilder, y: ValueId, activation: { min: number; max: number } | null): ValueId =>
-  (activation === null ? y : activation.min === 0 && activation.max === Infinity ? b.add('relu', [y]) : b.add('clip', [y], activation));
+const clamped = (b: GraphBuilder, y: ValueId, activation: ConvAttrs['activation']): ValueId =>
+  (!activation ? y : activation.min === 0 && activation.max === Infinity ? b.add('relu', [y]) : b.add('clip', [y], activation));
 
 /**
  * Copies a simplified float graph at the training batch size. With statistics the network begins as the float one, but for what batches
@@ -79,7 +79,7 @@ export function trainable(g: Graph, o: TrainableOptions = {}): Trainable {
     const weight = known ?? parameter(`${l.name}.weight`, constantData(producer, l.weight)!, o.decay ?? 0);
     shared.set(l.weight, weight);
     const w = o.weight ? o.weight(b, l, weight.id) : weight.id;
-    const attrs = n.attrs as { activation: { min: number; max: number } | null };
+    const attrs = n.attrs as ConvAttrs;
     const x = values.get(l.input)!;
     const statistics = n.op === 'conv' && typeOf(g, l.output).shape.length === 4 ? o.statistics?.get(l.name) : undefined;
     if (!statistics) {
