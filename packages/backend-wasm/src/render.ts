@@ -22,3 +22,10 @@ export function rendered<V extends object>(template: string, name: string, view:
 
 /** [0, 1, … n − 1] */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** Lanes that take `width` bytes of the low or high half of a vector and of what lies `other` bytes on in turns. */
+export const interleaved = (width: number, high: boolean, other: number): number[] =>
+  range(16).map((i) => {
+    const unit = Math.floor(i / width);
+    return (high ? 8 : 0) + Math.floor(unit / 2) * width + (i % width) + (unit % 2) * other;
+  });

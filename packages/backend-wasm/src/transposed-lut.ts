@@ -16,7 +16,7 @@ import { weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, d, descriptorOf, geometry, scratchOffsets, unpackFunction } from './descriptor.js';
 import { epilogueFunction, gatherFunction } from './driver.js';
 import { type WasmFunction, integerPacking } from './family.js';
-import { range, rendered } from './render.js';
+import { interleaved, range, rendered } from './render.js';
 import type { ConvCode, WasmVariant } from './variants.js';
 
 type TableIsa = 'simd128' | 'relaxed';
@@ -42,13 +42,8 @@ const mostTables = (weightBits: number): number => Math.floor(2 ** (8.4 - weight
 const get = (name: string): string => `(local.get $${name})`;
 const splat = (byte: number): string => `(v128.const i8x16${` ${byte}`.repeat(16)})`;
 /** Interleaves the low or high halves of two vectors, `width` bytes at a time. */
-function interleave(width: number, high: boolean, a: string, b: string): string {
-  const lanes = range(16).map((i) => {
-    const unit = Math.floor(i / width);
-    return (high ? 8 : 0) + Math.floor(unit / 2) * width + (i % width) + (unit % 2) * 16;
-  });
-  return `(i8x16.shuffle ${lanes.join(' ')} ${get(a)} ${get(b)})`;
-}
+const interleave = (width: number, high: boolean, a: string, b: string): string =>
+  `(i8x16.shuffle ${interleaved(width, high, 16).join(' ')} ${get(a)} ${get(b)})`;
 
 function tile(isa: TableIsa, activationBits: number): WasmFunction {
   const channels = range(CHANNELS);

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { fail } from '@bitloom/diagnostics';
 import { DTYPES, type DType, type Tensor, bytesOf, tensor } from '@bitloom/tensor';
+import { z } from 'zod';
 
 /** A run's state, from which it goes on with the same results. */
 export interface Checkpoint {
@@ -13,6 +14,11 @@ export interface Checkpoint {
 const MAGIC = 'BITLOOM CHECKPOINT 1\n';
 const HASH_BYTES = 32;
 const ALIGNMENT = 8;
+
+const headerSchema = z.object({
+  meta: z.unknown(),
+  tensors: z.array(z.object({ name: z.string(), dtype: z.enum(Object.keys(DTYPES) as [DType, ...DType[]]), shape: z.array(z.number().int().nonnegative()) })),
+});
 
 const padded = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 const hashOf = (data: Uint8Array): Buffer => createHash('sha256').update(data).digest();
@@ -42,19 +48,23 @@ export function decodeCheckpoint(data: Uint8Array, where: string): Checkpoint {
   const bad = (found: string): never => fail('E706', 'not a checkpoint, or damaged', { node: where, found, remedy: 'delete it to begin again' });
   const size = bytes.length - HASH_BYTES;
   if (size < MAGIC.length + 4 || bytes.toString('latin1', 0, MAGIC.length) !== MAGIC) return bad(`${bytes.length} bytes that begin otherwise`);
-  // Whatever passes was written by us.
   if (!hashOf(bytes.subarray(0, size)).equals(bytes.subarray(size))) return bad('another hash than its own');
   const length = bytes.readUInt32LE(MAGIC.length);
-  const header = JSON.parse(bytes.toString('utf8', MAGIC.length + 4, MAGIC.length + 4 + length)) as {
-    meta: unknown; tensors: { name: string; dtype: DType; shape: number[] }[];
-  };
+  if (MAGIC.length + 4 + length > size) return bad('a header longer than the file');
+  let header: z.infer<typeof headerSchema>;
+  try {
+    header = headerSchema.parse(JSON.parse(bytes.toString('utf8', MAGIC.length + 4, MAGIC.length + 4 + length)));
+  } catch {
+    return bad('a header that is none');
+  }
   let at = padded(MAGIC.length + 4 + length);
-  const tensors = new Map(header.tensors.map(({ name, dtype, shape }) => {
-    const elements = shape.reduce((n, d) => n * d, 1);
+  const tensors = new Map<string, Tensor>();
+  for (const { name, dtype, shape } of header.tensors) {
     const { array, bytes: width } = DTYPES[dtype];
-    const copy = bytes.buffer.slice(bytes.byteOffset + at, bytes.byteOffset + at + elements * width);
-    at += padded(elements * width);
-    return [name, tensor(dtype, shape, new (array as Float32ArrayConstructor)(copy as ArrayBuffer))] as const;
-  }));
+    const end = at + shape.reduce((n, d) => n * d, 1) * width;
+    if (!(end <= size)) return bad(`a tensor ${name} longer than the file`);
+    tensors.set(name, tensor(dtype, shape, new (array as Float32ArrayConstructor)(bytes.buffer.slice(bytes.byteOffset + at, bytes.byteOffset + end) as ArrayBuffer)));
+    at = padded(end);
+  }
   return { meta: header.meta, tensors };
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type ValueId } from '@bitloom/ir';
 import { compose, createBuilder, evaluateGraph } from '@bitloom/ops';
 import { Rng, type Tensor, tensorOf, toNumbers } from '@bitloom/tensor';
@@ -200,6 +201,11 @@ describe('checkpoints', () => {
   const data = encodeCheckpoint({ meta: { epoch: 3, rng: [1, 2] }, tensors });
   it('come back as they were', () => {
     expect(decodeCheckpoint(data, 'c')).toEqual({ meta: { epoch: 3, rng: [1, 2] }, tensors });
+  });
+  it.each([['no JSON', '{'], ['no list', '{"tensors":1}'], ['a negative size', '{"tensors":[{"name":"w","dtype":"f32","shape":[-1]}]}'],
+    ['an unknown type', '{"tensors":[{"name":"w","dtype":"constructor","shape":[]}]}'], ['a huge tensor', '{"tensors":[{"name":"w","dtype":"f32","shape":[1e9,1e9,1e9]}]}']])('refuses a header with %s, whatever its hash (E706)', (_, text) => {
+    const file = Buffer.concat([Buffer.from('BITLOOM CHECKPOINT 1\n'), Buffer.from(Uint32Array.of(text.length).buffer), Buffer.from(text)]);
+    expect(() => decodeCheckpoint(Buffer.concat([file, createHash('sha256').update(file).digest()]), 'c')).toThrowError(expect.objectContaining({ code: 'E706' }));
   });
   it('any changed, missing or further byte is noticed (E706)', () => {
     const refused = expect.objectContaining({ code: 'E706' });

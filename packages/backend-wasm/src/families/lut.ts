@@ -5,16 +5,12 @@
  */
 import type { ConvParams } from '@bitloom/kernel-spec';
 import { type Family, type FamilyKernel, type WasmFunction, integerPacking, tileParams } from '../family.js';
-import { range, rendered } from '../render.js';
+import { interleaved, range, rendered } from '../render.js';
 import { placePlanes } from './planes.js';
 import { channelsOfGroup, loops, tileCost } from './tile.js';
 
 const shuffle = (lanes: readonly number[]): string => lanes.join(' ');
-const interleave = (width: number, high: boolean, other: number): string =>
-  shuffle(range(16).map((i) => {
-    const lane = Math.floor(i / width);
-    return (high ? 8 : 0) + Math.floor(lane / 2) * width + (i % width) + (lane % 2) * other;
-  }));
+const interleave = (width: number, high: boolean, other: number): string => shuffle(interleaved(width, high, other));
 
 /** Codes to tables; constant shuffles that are single instructions on x86-64. */
 const tables = (): WasmFunction =>
