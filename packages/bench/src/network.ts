@@ -42,10 +42,10 @@ export async function openNetwork(bytes: Uint8Array): Promise<Network> {
 export function quantized(n: Network, [w, a]: readonly [Bits, Bits], pinEnds: boolean): Graph {
   const { layers, groups } = quantizable(n.graph);
   const ends = new Set(pinEnds ? [layers[0], layers[layers.length - 1]].map((l) => l.name) : []);
-  const wide = new Set(groups.filter((g) => g.layers.some((l) => ends.has(l.name))).map((g) => g.tie));
+  const wide = (g: (typeof groups)[number]): boolean => g.layers.length === 0 || g.layers.some((l) => ends.has(l.name));
   const schemes = new Map<ValueId, QuantScheme>([
     ...layers.map((l) => [l.weight, weightScheme(ends.has(l.name) ? 8 : w)] as const),
-    ...groups.flatMap((g) => g.values.map((v) => [v, activationScheme(wide.has(g.tie) ? 8 : a)] as const)),
+    ...groups.flatMap((g) => g.values.map((v) => [v, activationScheme(wide(g) ? 8 : a)] as const)),
   ]);
   const bits: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8];
   const chosen = applyAssignment(markCandidates(n.graph, bits, bits), schemes);

@@ -1,21 +1,21 @@
 /** Predicted times of networks before their bits are chosen. */
 import { type CostModel, type Plan, rankVariants } from '@bitloom/codegen';
-import type { Graph, ValueId } from '@bitloom/ir';
-import { valueOf } from '@bitloom/ir';
-import type { ConvParams, Program } from '@bitloom/kernel-spec';
+import { type Graph, type ValueId, producers, valueOf } from '@bitloom/ir';
+import type { ConvParams, KernelCall, Program } from '@bitloom/kernel-spec';
 import type { Bits, QuantParams } from '@bitloom/numerics';
 import { type LatencyModel, toAssignment } from '@bitloom/search';
-import { applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
+import { STREAM_BITS, applyAssignment, applyCalibration, lowerGraph, markCandidates, quantizable } from '@bitloom/transforms';
 import { type Flavour, candidatesOf, planOf } from './targets.js';
 
 /**
- * The program of a float graph at the same bits everywhere, with scales of 1: its calls have the shapes of any assignment's, and its
- * results mean nothing.
+ * The program of a float graph at the same bits everywhere but in streams, with scales of 1: its calls have the shapes of any assignment's,
+ * and its results mean nothing.
  */
 export function nominalProgram(g: Graph, weightBits: Bits, activationBits: Bits): Program {
   const sites = quantizable(g);
   const assignment = toAssignment(sites, {
-    weights: new Map(sites.layers.map((l) => [l.name, weightBits])), activations: new Map(sites.groups.map((a) => [a.id, activationBits])),
+    weights: new Map(sites.layers.map((l) => [l.name, weightBits])),
+    activations: new Map(sites.groups.map((a) => [a.id, a.layers.length > 0 ? activationBits : STREAM_BITS])),
   });
   const chosen = applyAssignment(markCandidates(g, [weightBits], [activationBits]), assignment);
   const params = new Map<ValueId, QuantParams>();
@@ -31,6 +31,29 @@ export function planTime(plan: Plan, costs: CostModel): number {
   return plan.calls.reduce((s, c) => s + (c.call.family === 'conv' ? c.ranking[0].cost : costs.nest(c.call.params).ns), 0);
 }
 
+/** Fewer bits than those of streams, at which the nests show that requantise them: how many they are matters little to their times. */
+const FEWER: Bits = 4;
+
+/** Ns that making the inputs of layers from streams takes, by layer; layers that read the same share it equally. */
+function requantizing(g: Graph, costs: CostModel): Map<string, number> {
+  const producer = producers(g);
+  const readers = quantizable(g).layers.filter((l) => producer.get(l.input)?.op === 'requantize');
+  if (readers.length === 0) return new Map();
+  const { buffers, calls } = nominalProgram(g, 8, FEWER);
+  const writer = new Map(calls.flatMap((c) => c.results.map((r) => [r, c] as const)));
+  const inputs = new Map(calls.flatMap((c) => (c.family === 'conv' ? [[c.origin, writer.get(c.args[0])] as const] : [])));
+  const nests = readers.map((l): KernelCall | undefined => {
+    let c = inputs.get(l.name);
+    // The layer may read its input in another layout.
+    while (c && buffers[c.args[0]].quant?.scheme.bits === FEWER) c = writer.get(c.args[0]);
+    return c;
+  });
+  return new Map(readers.map((l, i) => {
+    const nest = nests[i];
+    return [l.name, nest?.family === 'nest' ? costs.nest(nest.params).ns / nests.filter((other) => other === nest).length : 0];
+  }));
+}
+
 /** Times of a network on a target. @param g simplified float graph, at the batch size to run */
 export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): LatencyModel {
   const program = nominalProgram(g, 8, 8);
@@ -41,6 +64,7 @@ export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): Late
     if (c.family === 'conv') convs.set(c.origin, [...(convs.get(c.origin) ?? []), c.params]);
     else fixed += costs.nest(c.params).ns;
   }
+  const requantized = requantizing(g, costs);
   const known = new Map<string, number>();
   return {
     fixed,
@@ -49,7 +73,8 @@ export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): Late
       const key = `${weightBits} ${activationBits} ${name}`;
       let ns = known.get(key);
       if (ns === undefined) {
-        ns = (convs.get(name) ?? []).reduce((s, p) => s + chosen(p.kind === 'int' ? { ...p, weightBits: weightBits as Bits, activationBits: activationBits as Bits } : p), 0);
+        ns = (convs.get(name) ?? []).reduce((s, p) => s + chosen(p.kind === 'int' ? { ...p, weightBits: weightBits as Bits, activationBits: activationBits as Bits } : p),
+          activationBits < STREAM_BITS ? requantized.get(name) ?? 0 : 0);
         known.set(key, ns);
       }
       return ns;

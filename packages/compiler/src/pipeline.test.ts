@@ -136,7 +136,7 @@ describe('phases', () => {
     const { ir, phase: reached } = await compileToText(MODEL, { precision: 'w4a8', calib: DATA, samples: 4 }, phase, { afterPass: (p) => void passes.push(p) });
     expect(reached).toBe(phase);
     expect(ir.includes('calibrated ')).toBe(phase === 'calibrated');
-    expect(passes.at(-1)).toBe(phase === 'float' ? 'fuse-activation' : phase);
+    expect(passes.at(-1)).toBe(phase === 'float' ? 'streams' : phase);
   });
 });
 

@@ -4,14 +4,16 @@ import { NO_C_COMPILER, findCompiler } from '@bitloom/backend-c';
 import { type CostTable, type Plan, convKey, fitKey, nestKey, paramsOfKey, parseCostTable } from '@bitloom/codegen';
 import { BitloomError, type Diagnostic } from '@bitloom/diagnostics';
 import { type ConvParams, convMacs } from '@bitloom/kernel-spec';
-import { quantizable } from '@bitloom/transforms';
+import { createBuilder } from '@bitloom/ops';
+import { Rng } from '@bitloom/tensor';
+import { quantizable, splitStreams } from '@bitloom/transforms';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { compile, search, tune } from './index.js';
-import { latencyModel } from './latency.js';
+import { latencyModel, nominalProgram, planTime } from './latency.js';
 import { loadModel } from './model.js';
-import { compileQuickly, options, tinyData, tinyNet, workplace } from './networks.test.util.js';
+import { addConv, addLinear, compileQuickly, options, tinyData, tinyNet, workplace } from './networks.test.util.js';
 import { compileToProgram } from './pipeline.js';
-import { contenders, costsOf, flavoursOf } from './targets.js';
+import { contenders, costsOf, flavoursOf, planOf } from './targets.js';
 import type { Timer } from './tune.js';
 
 const cc = await findCompiler();
@@ -201,6 +203,37 @@ describe('latency budgets', () => {
     }
     const f = await compile(MODEL, { precision: 'f32', costs: TABLE });
     expect(f.latency.wasm).toBeCloseTo(model.float, 3);
+  });
+
+  it('layers that read the same stream share what requantises it', () => {
+    const rng = new Rng(5);
+    const b = createBuilder('fan');
+    const named = (name: string): typeof b => Object.assign(b, { origin: name });
+    const x = b.input('x', { dtype: 'f32', shape: [1, 3, 6, 6] });
+    const stem = addConv(named('stem'), rng, x, { channels: 3, outputs: 6, size: 3 });
+    const [p, q] = ['p', 'q'].map((name) => addConv(named(name), rng, stem, { channels: 6, outputs: 6, size: 3 }));
+    const wide = b.add('concat', [stem, p, q], { axis: 1 });
+    // Reads a stream in another layout than the convolutions.
+    const rows = addLinear(named('rows'), rng, wide, 6, 6);
+    const end = addConv(named('end'), rng, b.add('add', [wide, rows], {}), { channels: 18, outputs: 2, size: 1, pads: [0, 0, 0, 0] });
+    const g = b.build([end]);
+    const [flavour] = flavoursOf('wasm');
+    const costs = costsOf('wasm', null);
+    const model = latencyModel(splitStreams(g), flavour, costs);
+    const layers = quantizable(g).layers.map((l) => l.name);
+    for (const [w, a] of [[8, 8], [8, 4], [3, 2]] as const) {
+      const total = planTime(planOf(nominalProgram(splitStreams(g), w, a), flavour, costs), costs);
+      expect(layers.reduce((s, name) => s + model.layer(name, w, a), model.fixed) / total).toBeCloseTo(1, 9);
+    }
+    // Without streams what a layer costs is its kernel.
+    const kernels = latencyModel(g, flavour, costs);
+    const share = (name: string, a: number): number => model.layer(name, 8, a) - kernels.layer(name, 8, a);
+    expect(layers.map((name) => share(name, 8))).toEqual([0, 0, 0, 0, 0]);
+    expect(['stem', 'end'].map((name) => share(name, 4))).toEqual([0, 0]);
+    expect(share('p', 4)).toBeGreaterThan(0);
+    expect(share('q', 4)).toBeCloseTo(share('p', 4), 6);
+    expect(share('rows', 4)).toBeGreaterThan(2 * share('p', 4));
+    expect(share('rows', 2)).toBeCloseTo(share('rows', 4), 6);
   });
 
   it('keys of nests are found in programs of other scales and bits', async () => {

@@ -14,8 +14,8 @@ export const WITHOUT_CASE: ReadonlyMap<string, string> = new Map([
   ['com.microsoft::QuickGelu', 'onnxruntime’s name of Swish'],
 ]);
 
-/** Core operations that no importer emits: they are for training. */
-export const TRAINING_OPS: ReadonlySet<string> = new Set(['lsq', 'pact', 'levels', 'power_of_two', 'binarize']);
+/** Core operations that no importer emits: a pass and training add them. */
+export const ADDED_OPS: ReadonlySet<string> = new Set(['requantize', 'lsq', 'mixed_lsq', 'pact', 'levels', 'power_of_two', 'binarize']);
 
 const TITLES: Readonly<Record<(typeof RUNTIMES)[number], string>> = { import: 'import', evaluator: 'evaluator', reference: 'reference', wasm: 'WASM', c: 'C' };
 
@@ -55,7 +55,7 @@ Some of these have function bodies in the standard, whose cases pass; as single 
 ${table(head, names.filter((n) => !IMPORTERS.has(n)).map(row))}
 ## Core operations
 
-What importers emit, with the number of cases in which each occurs, and in the end what training adds.
+What importers emit, with the number of cases in which each occurs; \`requantize\` is added by a pass, what comes in the end by training.
 
 ${table(['operation', 'meaning', 'cases'], [...OPS.values()].map((o) => [`\`${o.name}\``, o.summary, results.coreOps[o.name] ?? 0]))}`;
 }

@@ -28,7 +28,7 @@ const one = (op: string, attrs: unknown, shape: readonly number[] = [2, 3, 4, 3]
 
 /** Ops whose derivative is not zero everywhere, on f32. */
 export const smooth: readonly Case[] = [
-  ...['neg', 'abs', 'relu', 'exp', 'sin', 'cos', 'sinh', 'cosh', 'tanh', 'asinh', 'atan', 'erf', 'sigmoid', 'identity'].map((op) => unary(op)),
+  ...['neg', 'abs', 'relu', 'exp', 'sin', 'cos', 'sinh', 'cosh', 'tanh', 'asinh', 'atan', 'erf', 'sigmoid', 'identity', 'requantize'].map((op) => unary(op)),
   unary('log', 0.3, 3), unary('sqrt', 0.3, 3), unary('tan', -1, 1), unary('asin', -0.8, 0.8), unary('acos', -0.8, 0.8),
   unary('acosh', 1.3, 3), unary('atanh', -0.8, 0.8),
   one('clip', { min: -1, max: 1.2 }, [3, 5]), one('clip', { min: -Infinity, max: 0.6 }, [3, 5]), one('clip', { min: 0, max: Infinity }, [2, 2, 4]),

@@ -33,6 +33,10 @@ const elementary = (name: string, summary: string, gradient: Gradient): Row => (
 const step = (name: string, summary: string, scalar: (x: Expr) => Expr): Row => ({ name, summary, accepts: 'float', scalar, gradient: () => null });
 
 const rows: readonly Row[] = [
+  {
+    name: 'requantize', summary: 'x itself, which its readers may get at other bits than those at which it is kept', accepts: 'float',
+    scalar: (x) => x, gradient: (_b, dy) => dy,
+  },
   { name: 'neg', summary: '−x', accepts: 'signed', scalar: (x, t) => wrapTo(t, e.neg(x)), gradient: (b, dy) => neg(b, dy) },
   {
     name: 'abs', summary: '|x|; derivative 0 at 0', accepts: 'numeric',

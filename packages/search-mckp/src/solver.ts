@@ -1,5 +1,5 @@
 /**
- * The multiple-choice knapsack problem behind bit allocation: of every class (a layer, or layers tied together) take
+ * The multiple-choice knapsack problem behind bit allocation: of every class (a layer, or layers that read the same) take
  * exactly one item (a scheme) so that `Σ loss` is least while `Σ cost ≤ capacity`.
  *
  * Dominance filter, greedy and its order by Δloss/Δcost: Chen et al., "Towards Mixed-Precision Quantization of Neural

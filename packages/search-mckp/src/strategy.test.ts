@@ -6,7 +6,7 @@ import type { Bits } from '@bitloom/numerics';
 import { compose, createBuilder } from '@bitloom/ops';
 import { type BitChoice, type LatencyModel, type SearchProblem, activationChoices, choiceCost, measureSensitivities, parseBudget, weightChoices } from '@bitloom/search';
 import { Rng, type Tensor, elementCount, tensor } from '@bitloom/tensor';
-import { markCandidates, quantizable } from '@bitloom/transforms';
+import { markCandidates, quantizable, splitStreams } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
 import { paretoFront, solveExact, solveGreedy } from './solver.js';
 import { knapsack, mckp, mckpOptions } from './strategy.js';
@@ -16,7 +16,7 @@ const normal = (shape: readonly number[], seed: number): Tensor => {
   return tensor('f32', shape, Float32Array.from({ length: elementCount(shape) }, () => Math.fround(rng.normal())));
 };
 
-/** stem ∥ (a → b) → add → head, logits; the addition ties two activations, `a` reads one of them. */
+/** stem ∥ (a → b) → add → head, logits; what the stem and b make are streams, and `a` reads one of them. */
 function network(): Graph {
   const b: GraphBuilder = createBuilder('net');
   let seed = 1;
@@ -30,7 +30,7 @@ function network(): Graph {
   const sum = compose.add(b, stem, conv(conv(stem, 'a', 5, 3), 'b', 3, 1));
   const w = b.const(normal([3, 48], seed++));
   b.origin = 'head';
-  return b.build([b.add('linear', [compose.reshapeTo(b, sum, [2, 48]), w])]);
+  return splitStreams(b.build([b.add('linear', [compose.reshapeTo(b, sum, [2, 48]), w])]));
 }
 
 const data: DataSource = {
@@ -46,7 +46,7 @@ function synthetic(over: Partial<SearchProblem> = {}): SearchProblem {
   const { layers, groups } = quantizable(g);
   return {
     graph: markCandidates(g, [2, 3, 8], [4, 8]), layers, groups, weightBits: [2, 3, 8], activationBits: [4, 8], pins: new Map(), budget: null, data,
-    histograms: new Map(), calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 1, progress: () => {}, ...over,
+    histograms: new Map(), training: null, calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 1, progress: () => {}, ...over,
   };
 }
 /** A machine on which time grows with the bits, but not everywhere. */
@@ -69,14 +69,11 @@ function losses(p: SearchProblem, seed: number): { weights: (l: string, b: Bits)
   return { weights: (l, b) => table.get(`${l} ${b}`)!, activations: (a, b) => table.get(`${a} ${b}`)! };
 }
 
-/** Every assignment that pins and ties allow. */
+/** Every assignment that pins and streams allow. */
 function everything(p: SearchProblem): BitChoice[] {
   let all: BitChoice[] = [{ weights: new Map(), activations: new Map() }];
   for (const l of p.layers) all = all.flatMap((c) => weightChoices(p, l).map((b) => ({ ...c, weights: new Map([...c.weights, [l.name, b]]) })));
-  for (const [tie, bits] of activationChoices(p)) {
-    const groups = p.groups.filter((a) => a.tie === tie);
-    all = all.flatMap((c) => bits.map((b) => ({ ...c, activations: new Map([...c.activations, ...groups.map((a) => [a.id, b] as const)]) })));
-  }
+  for (const [id, bits] of activationChoices(p)) all = all.flatMap((c) => bits.map((b) => ({ ...c, activations: new Map([...c.activations, [id, b]]) })));
   return all;
 }
 
@@ -107,10 +104,10 @@ const VARIANTS: readonly [string, Partial<SearchProblem>][] = [
 ];
 
 describe('knapsack', () => {
-  it('the network has a tie across groups with layers', () => {
+  it('the network has two streams, one of which a layer reads at bits of its own', () => {
     const { groups, layers } = synthetic();
     expect(layers.map((l) => [l.name, l.params])).toEqual([['stem', 54], ['a', 135], ['b', 15], ['head', 144]]);
-    expect(groups.map((a) => [a.layers.map((l) => l.name).join(), a.tie])).toEqual([['stem', 0], ['a', 1], ['b', 2], ['', 1], ['head', 3]]);
+    expect(groups.map((a) => a.layers.map((l) => l.name).join())).toEqual(['stem', '', 'a', 'b', '', 'head']);
     expect(everything(synthetic()).length).toBe(3 ** 4 * 2 ** 4);
   });
 
@@ -126,12 +123,12 @@ describe('knapsack', () => {
       }
       const exact = solve(p, of, solveExact);
       expect(exact.loss).toBeCloseTo(wanted, 10);
-      // The choice itself: complete, within budget, tied, and as good as it says.
+      // The choice itself: complete, within budget, streams at 8 bits, and as good as it says.
       expect(exact.choice.weights.size).toBe(4);
-      expect(exact.choice.activations.size).toBe(5);
+      expect(exact.choice.activations.size).toBe(6);
       expect(choiceCost(p, exact.choice)).toBeLessThanOrEqual(p.budget!.limit);
       expect(lossOf(p, exact.choice, of)).toBeCloseTo(exact.loss, 10);
-      expect(exact.choice.activations.get(p.groups[1].id)).toBe(exact.choice.activations.get(p.groups[3].id));
+      expect([1, 4].map((i) => exact.choice.activations.get(p.groups[i].id))).toEqual([8, 8]);
       const greedy = solve(p, of, solveGreedy);
       expect(choiceCost(p, greedy.choice)).toBeLessThanOrEqual(p.budget!.limit);
       expect(greedy.loss).toBeGreaterThanOrEqual(exact.loss - 1e-12);

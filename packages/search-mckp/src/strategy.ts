@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { type MckpItem, dominanceFilter, paretoFront, solveExact, solveGreedy } from './solver.js';
 
 /** A partial choice with its cost and loss. */
-interface Option extends MckpItem {
+export interface Option extends MckpItem {
   readonly weights: readonly (readonly [string, Bits])[];
   readonly activations: readonly (readonly [ValueId, Bits])[];
 }
@@ -31,14 +31,7 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
   summary: 'Hessian-based sensitivities (MPQCO), bits by a multiple-choice knapsack solved exactly',
   options: mckpOptions,
   async search(p, options) {
-    // Costs are known beforehand, so a budget that cannot be met is refused before it.
-    const least = knapsack(p, () => 0, () => 0).reduce((sum, c) => sum + c[0].cost, 0);
-    if (p.budget && least > p.budget.limit) {
-      fail('E501', 'no assignment meets the budget', {
-        found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`,
-        remedy: 'raise the budget, allow fewer bits with --weights and --activations, or unpin the ends with --free-ends',
-      });
-    }
+    assertFeasible(p);
     const omega = await measureSensitivities({ ...p, labels: options.labels });
     const classes = knapsack(p, (l, b) => omega.weights.get(l)!.get(b)!, (a, b) => omega.activations.get(a)!.get(b)!);
     const problem = { classes, capacity: p.budget?.limit ?? classes.reduce((s, c) => s + c[c.length - 1].cost, 0) };
@@ -58,7 +51,18 @@ export const mckp: SearchStrategy<z.infer<typeof mckpOptions>> = {
   },
 };
 
-/** Steps of the W8A8 latency: fewer distinct sums keep the Pareto sets of ties small. Costs are rounded up, so that the budget holds. */
+/** Costs are known before anything is measured or trained, so that a budget that cannot be met is refused at once. @throws E501 */
+export function assertFeasible(p: SearchProblem): void {
+  const least = knapsack(p, () => 0, () => 0).reduce((sum, c) => sum + c[0].cost, 0);
+  if (p.budget && least > p.budget.limit) {
+    fail('E501', 'no assignment meets the budget', {
+      found: p.budget.text, expected: `at least ${showCost(p.budget.kind, least, p.layers)}`,
+      remedy: 'raise the budget, allow fewer bits with --weights and --activations, or unpin the ends with --free-ends',
+    });
+  }
+}
+
+/** Steps of the W8A8 latency: fewer distinct sums keep the Pareto sets of classes small. Costs are rounded up, so that the budget holds. */
 const LATENCY_STEPS = 2 ** 14;
 
 /** Granule of the costs, the same whatever the limit. */
@@ -68,8 +72,8 @@ function costUnit(p: SearchProblem, budget: Pick<Budget, 'kind' | 'latency'>): n
 }
 
 /**
- * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation ties are
- * classes of their own; under BOPs and latency a tie with a choice of bits and the layers that read it are one class, reduced to its
+ * Classes of the knapsack. Where the cost of a layer depends on its weight bits alone (size, bits), weights and activation groups are
+ * classes of their own; under BOPs and latency a group with a choice of bits and the layers that read it are one class, reduced to its
  * Pareto set.
  */
 export function knapsack(
@@ -82,25 +86,23 @@ export function knapsack(
   const layerOptions = (l: SearchProblem['layers'][number], a: number): Option[] =>
     undominated(weightChoices(p, l).map((w) => ({ cost: whole(layerCost(p.graph, budget, l, w, a)), loss: weightLoss(l.name, w),
       weights: [[l.name, w] as const], activations: [] })));
-  const tieOptions = (tie: number, a: Bits): Option => {
-    const groups = p.groups.filter((g) => g.tie === tie);
-    return { cost: 0, loss: groups.reduce((s, g) => s + activationLoss(g.id, a), 0), weights: [], activations: groups.map((g) => [g.id, a] as const) };
-  };
+  const groupOption = (id: ValueId, a: Bits): Option => ({ cost: 0, loss: activationLoss(id, a), weights: [], activations: [[id, a]] });
   if (budget.kind === 'size' || budget.kind === 'bits') {
     return [
       ...p.layers.map((l) => layerOptions(l, 0)),
-      ...[...choices].map(([tie, bits]) => undominated(bits.map((a) => tieOptions(tie, a)))),
+      ...[...choices].map(([id, bits]) => undominated(bits.map((a) => groupOption(id, a)))),
     ];
   }
-  const reads = (tie: number): SearchProblem['layers'] => p.groups.filter((g) => g.tie === tie).flatMap((g) => g.layers);
   const quantized = new Set(p.groups.flatMap((g) => g.layers.map((l) => l.name)));
   return [
     ...(budget.latency ? [[{ cost: whole(fixedCost(budget)), loss: 0, weights: [], activations: [] }]] : []),
-    ...[...choices].flatMap(([tie, bits]) =>
+    ...p.groups.flatMap(({ id, layers }) => {
+      const bits = choices.get(id)!;
       // Without a choice of activation bits the layers are independent.
-      bits.length === 1
-        ? [[tieOptions(tie, bits[0])], ...reads(tie).map((l) => layerOptions(l, bits[0]))]
-        : [undominated(bits.flatMap((a) => reads(tie).reduce((acc, l) => combine(acc, layerOptions(l, a)), [tieOptions(tie, a)])))]),
+      return bits.length === 1
+        ? [[groupOption(id, bits[0])], ...layers.map((l) => layerOptions(l, bits[0]))]
+        : [undominated(bits.flatMap((a) => layers.reduce((acc, l) => combine(acc, layerOptions(l, a)), [groupOption(id, a)])))];
+    }),
     ...p.layers.filter((l) => !quantized.has(l.name)).map((l) => layerOptions(l, 32)),
   ];
 }

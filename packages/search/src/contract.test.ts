@@ -3,7 +3,7 @@ import { type Graph, type GraphBuilder, type ValueId, valueOf, verifyGraph } fro
 import { type Bits, packPlanes } from '@bitloom/numerics';
 import { compose, createBuilder, opTable } from '@bitloom/ops';
 import { allocate } from '@bitloom/tensor';
-import { applyAssignment, layerBits, markCandidates, quantizable } from '@bitloom/transforms';
+import { applyAssignment, layerBits, markCandidates, quantizable, splitStreams } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
 import {
   type BitChoice, type BudgetKind, type LatencyModel, type SearchProblem, activationChoices, averageBits, choiceCost, defaultPins, layerCost, mergePins, packedBytes,
@@ -18,7 +18,7 @@ const conv = (b: GraphBuilder, x: ValueId, name: string, outs: number, kernel: n
     { strides: [1, 1], dilations: [1, 1], pads, group, activation });
 };
 
-/** stem → (a ∥ shortcut) → add → depthwise → head; stem and a are tied by the addition. */
+/** stem → (a ∥ shortcut) → add → depthwise → head; no layer reads what a makes. */
 function network(): Graph {
   const b = createBuilder('net');
   const x = b.input('image', { dtype: 'f32', shape: [1, 3, 5, 5] });
@@ -34,12 +34,12 @@ function problem(over: Partial<SearchProblem> = {}, g = network()): SearchProble
   return {
     graph: markCandidates(g, [2, 4, 8], [4, 8]), layers, groups, weightBits: [2, 4, 8], activationBits: [4, 8], pins: new Map(),
     budget: null, data: null as never,
-    histograms: new Map(), calibration: DEFAULT_CALIBRATION, seed: 1, progress: () => {}, ...over,
+    histograms: new Map(), training: null, calibration: DEFAULT_CALIBRATION, seed: 1, progress: () => {}, ...over,
   };
 }
 const code = (c: string): unknown => expect.objectContaining({ code: c });
 const choice = (p: SearchProblem, w: Bits, a: Bits): BitChoice =>
-  ({ weights: new Map(p.layers.map((l) => [l.name, w])), activations: new Map(p.groups.map((x) => [x.id, a])) });
+  ({ weights: new Map(p.layers.map((l) => [l.name, w])), activations: new Map(p.groups.map((x) => [x.id, x.layers.length > 0 ? a : 8])) });
 
 describe('budgets', () => {
   const sites = problem();
@@ -137,14 +137,16 @@ describe('pins and choices', () => {
     expect(() => mergePins(layers, [['nowhere', { weights: 4, activations: 4 }]])).toThrowError(expect.objectContaining({ diagnostic }));
   });
 
-  it('a pin binds the whole tie, the widest where layers disagree', () => {
+  it('a pin binds what the layer reads, the widest where layers disagree; what no layer reads has 8 bits', () => {
     const free = problem();
-    const [, stem, a] = free.groups;
-    expect([stem.layers.map((l) => l.name), a.layers, a.tie]).toEqual([['a'], [], stem.tie]);
-    expect([...activationChoices(free).values()]).toEqual([[4, 8], [4, 8], [4, 8], [4, 8]]);
-    const pinned = activationChoices({ ...free, pins: new Map([['a', { weights: 2, activations: 2 }]]) });
-    expect(pinned.get(stem.tie)).toEqual([2]);
-    expect(weightChoices({ ...free, pins: new Map([['a', { weights: 2, activations: 2 }]]) }, layers[1])).toEqual([2]);
+    const names = ['image', 'stem', 'a', 'depthwise', 'head'];
+    expect(free.groups.map((a) => a.layers.map((l) => l.name))).toEqual([['stem'], ['a'], [], ['depthwise'], ['head']]);
+    const chosen = (p: SearchProblem): unknown => Object.fromEntries([...activationChoices(p).values()].map((bits, i) => [names[i], bits]));
+    expect([...activationChoices(free).keys()]).toEqual(free.groups.map((a) => a.id));
+    expect(chosen(free)).toEqual({ image: [4, 8], stem: [4, 8], a: [8], depthwise: [4, 8], head: [4, 8] });
+    const pinned: SearchProblem = { ...free, pins: new Map([['a', { weights: 2, activations: 2 }]]) };
+    expect(chosen(pinned)).toEqual({ image: [4, 8], stem: [2], a: [8], depthwise: [4, 8], head: [4, 8] });
+    expect(weightChoices(pinned, layers[1])).toEqual([2]);
     expect(weightChoices(free, layers[1])).toEqual([2, 4, 8]);
 
     const b = createBuilder('two');
@@ -152,6 +154,12 @@ describe('pins and choices', () => {
     const both = problem({ pins: new Map([['p', { weights: null, activations: 4 }], ['q', { weights: null, activations: 6 }]]) },
       b.build([conv(b, x, 'p', 2, 1), conv(b, x, 'q', 2, 3)]));
     expect([...activationChoices(both).values()]).toEqual([[6]]);
+  });
+
+  it('pins and choices of a layer that reads a stream are of its own input', () => {
+    const p = problem({ pins: new Map([['a', { weights: null, activations: 2 }]]) }, splitStreams(network()));
+    expect(p.groups.map((g) => [g.layers.map((l) => l.name).join(), activationChoices(p).get(g.id)])).toEqual(
+      [['stem', [4, 8]], ['', [8]], ['a', [2]], ['', [8]], ['depthwise', [4, 8]], ['head', [4, 8]]]);
   });
 
   it('layers that share their weights have no choice: the widest pin, or the widest bits', () => {
@@ -232,7 +240,7 @@ describe('uniform', () => {
   it('takes the widest weights, then activations, that fit', async () => {
     expect(await search(budget('bits=4'))).toMatchObject({ w: [4, 4, 4, 4], a: [8, 8, 8, 8, 8] });
     expect(await search(budget('bits=7.99'))).toMatchObject({ w: [4, 4, 4, 4] });
-    expect(await search(budget('bops=50%'))).toMatchObject({ w: [8, 8, 8, 8], a: [4, 4, 4, 4, 4] });
+    expect(await search(budget('bops=50%'))).toMatchObject({ w: [8, 8, 8, 8], a: [4, 4, 8, 4, 4] });
     expect(await search(budget('size=100%w8a8'))).toMatchObject({ w: [8, 8, 8, 8] });
   });
 

@@ -4,7 +4,7 @@ import type { DataSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
 import { type Bits, isBits } from '@bitloom/numerics';
-import { type ActivationGroup, type Assignment, type Layer, activationScheme, uniqueNames, weightScheme } from '@bitloom/transforms';
+import { type ActivationGroup, type Assignment, type Layer, STREAM_BITS, activationScheme, uniqueNames, weightScheme } from '@bitloom/transforms';
 import type { z } from 'zod';
 import type { Budget } from './cost.js';
 
@@ -12,6 +12,24 @@ import type { Budget } from './cost.js';
 export interface Pin {
   readonly weights: Bits | null;
   readonly activations: Bits | null;
+}
+
+/** Where a strategy keeps its state; saving replaces what was there as a whole. */
+export interface SearchState {
+  load(): Promise<Uint8Array | null>;
+  save(data: Uint8Array): Promise<void>;
+}
+
+/** For strategies that train. */
+export interface TrainingAccess {
+  /** All of the labelled data that {@link SearchProblem.data} was drawn from. */
+  readonly data: DataSource;
+  /** The simplified float graph at another batch size, with the values of the problem's; null where it cannot have one. */
+  atBatch(batch: number): Promise<Graph | null>;
+  /** State of a search that is interrupted; null keeps none. */
+  readonly state: SearchState | null;
+  /** Changes with the model, the data and all options: a state of another identity is of another search. */
+  readonly identity: string;
 }
 
 export interface SearchProblem {
@@ -27,6 +45,8 @@ export interface SearchProblem {
   /** Calibration data, labelled or not. */
   readonly data: DataSource;
   readonly histograms: ReadonlyMap<ValueId, Histogram>;
+  /** Null without labelled data. */
+  readonly training: TrainingAccess | null;
   readonly calibration: CalibrationOptions;
   readonly seed: number;
   readonly progress: Progress;
@@ -46,6 +66,23 @@ export interface ParetoPoint {
   readonly activationBits: number;
 }
 
+/** How a search by training went. Losses are means in nats. */
+export interface SearchTrace {
+  readonly epochs: readonly {
+    /** Of the weight updates, in training. */
+    readonly loss: number;
+    /** Of the strength updates, on data that weights do not see; without what the budget adds. */
+    readonly validationLoss: number;
+    /** Expected cost after the epoch, in the unit of the budget. */
+    readonly cost: number;
+    /** Mean entropy of the shares of the bits of a layer or activation, in bits, after the epoch: 0 where all are decided. */
+    readonly entropy: number;
+  }[];
+  /** On the same validation samples: of the mixture that was trained, and of the bits chosen from it, with weights as they are. */
+  readonly mixedLoss: number;
+  readonly chosenLoss: number;
+}
+
 export interface SearchResult {
   readonly strategy: string;
   readonly choice: BitChoice;
@@ -54,6 +91,8 @@ export interface SearchResult {
   readonly lowerBound: number | null;
   readonly gap: number | null;
   readonly pareto: readonly ParetoPoint[];
+  /** Of strategies that train. */
+  readonly trace?: SearchTrace;
 }
 
 /** A way to choose bits. Deterministic in the problem and its seed. @throws E501 when the budget cannot be met. */
@@ -61,6 +100,8 @@ export interface SearchStrategy<O = unknown> {
   readonly name: string;
   readonly summary: string;
   readonly options: z.ZodType<O>;
+  /** Candidates for weights and activations where the user names none; without it those that go with any strategy. */
+  readonly defaultBits?: readonly Bits[];
   search(p: SearchProblem, options: O): Promise<SearchResult>;
 }
 
@@ -115,16 +156,12 @@ export function mergePins(layers: readonly Layer[], pins: readonly (readonly [st
   return merged;
 }
 
-/** Bits each tie of activation groups may take, pins applied (the widest pin wins where tied layers disagree). */
-export function activationChoices(p: SearchProblem): Map<number, readonly Bits[]> {
-  const pinned = new Map<number, Bits>();
-  for (const a of p.groups) {
-    for (const l of a.layers) {
-      const bits = p.pins.get(l.name)?.activations;
-      if (bits) pinned.set(a.tie, Math.max(bits, pinned.get(a.tie) ?? 1) as Bits);
-    }
-  }
-  return new Map(p.groups.map((a) => [a.tie, pinned.has(a.tie) ? [pinned.get(a.tie)!] : p.activationBits]));
+/** Bits each activation group may take, pins applied (the widest pin wins where layers of a group disagree). */
+export function activationChoices(p: SearchProblem): Map<ValueId, readonly Bits[]> {
+  return new Map(p.groups.map((a) => {
+    const pinned = a.layers.flatMap((l) => p.pins.get(l.name)?.activations ?? []);
+    return [a.id, a.layers.length === 0 ? [STREAM_BITS] : pinned.length > 0 ? [Math.max(...pinned) as Bits] : p.activationBits];
+  }));
 }
 
 /** Bits the weights of a layer may take. Weights that several layers share (unrolled loops) get the widest pin, else the widest bits. */
@@ -137,7 +174,7 @@ export const weightChoices = (p: SearchProblem, l: Layer): readonly Bits[] => {
 };
 
 /** Names of the activation groups in files: that of the value, made unique. */
-const groupNames = (p: Pick<SearchProblem, 'graph' | 'groups'>): string[] => uniqueNames(p.groups.map((a) => valueOf(p.graph, a.id).name));
+export const groupNames = (p: Pick<SearchProblem, 'graph' | 'groups'>): string[] => uniqueNames(p.groups.map((a) => valueOf(p.graph, a.id).name));
 
 /** The reviewable file: bits by ONNX names. */
 export interface AssignmentFile {

@@ -9,11 +9,11 @@ export type BudgetKind = 'size' | 'bops' | 'bits' | 'latency';
 
 /** Predicted times of a network on one target, in ns. */
 export interface LatencyModel {
-  /** What no choice of bits changes: everything but the convolutions and fully connected layers. */
+  /** What no choice of bits changes: everything but the convolutions and fully connected layers, and what requantises streams for them. */
   readonly fixed: number;
   /** The whole network in f32. */
   readonly float: number;
-  /** A layer's fastest kernel; 32 activation bits for layers whose input stays float. */
+  /** A layer's fastest kernel, and its share of what requantises the stream that it reads; 32 activation bits for layers whose input stays float. */
   layer(name: string, weightBits: number, activationBits: number): number;
 }
 

@@ -5,7 +5,7 @@ import { type Graph, GraphBuilder, type ValueId, constantData, isConst, producer
 import { type Bits, fakeQuantize } from '@bitloom/numerics';
 import { compose, createBuilder, evaluateGraph, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, elementCount, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
-import { activationScheme, gradientGraph, markCandidates, quantizable, weightScheme } from '@bitloom/transforms';
+import { STREAM_BITS, activationScheme, gradientGraph, markCandidates, quantizable, weightScheme } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
 import { type SearchProblem, type Sensitivities, classifierLogits, measureSensitivities } from './index.js';
 
@@ -82,7 +82,7 @@ async function problem(g: Graph, data: DataSource, over: Partial<SearchProblem> 
   const { layers, groups } = quantizable(g);
   return {
     graph: markCandidates(g, BITS, BITS), layers, groups, weightBits: BITS, activationBits: BITS, pins: new Map(), budget: null, data,
-    histograms: await collectHistograms(g, observedValues(g), data), calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 3,
+    histograms: await collectHistograms(g, observedValues(g), data), training: null, calibration: { ...DEFAULT_CALIBRATION, biasCorrection: false }, seed: 3,
     progress: () => {}, ...over,
   };
 }
@@ -107,18 +107,18 @@ function deltas(p: SearchProblem, g: Graph, x: Tensor): { key: string; site: Val
   const producer = producers(g);
   const values = evaluateGraph(g, new Map([[g.inputs[0], x]]), p.groups.map((a) => a.values[0]));
   const noise = (t: Tensor, q: Float32Array): Float32Array => q.map((v, i) => v - Number(t.data[i]));
-  return BITS.flatMap((bits: Bits) => [
-    ...p.layers.map((l) => {
+  return [
+    ...p.layers.flatMap((l) => BITS.map((bits: Bits) => {
       const w = constantData(producer, l.weight)!;
       return { key: `w ${l.name} ${bits}`, site: l.weight,
         delta: noise(w, fakeQuantize(w.data as Float32Array, w.shape, weightParams(w, weightScheme(bits), 'mse'))) };
-    }),
-    ...p.groups.map((a) => {
+    })),
+    ...p.groups.flatMap((a) => (a.layers.length > 0 ? BITS : [STREAM_BITS]).map((bits: Bits) => {
       const t = values.get(a.values[0])!;
       const q = activationParams(mergeHistograms(a.values.map((v) => p.histograms.get(v)!)), activationScheme(bits), p.calibration);
       return { key: `a ${a.id} ${bits}`, site: a.values[0], delta: noise(t, fakeQuantize(t.data as Float32Array, t.shape, q)) };
-    }),
-  ]);
+    })),
+  ];
 }
 
 /** ½ Σ_y weight(n, y) ⟨∇ℓ(x_n, y), Δ⟩², averaged over samples: explicit gradients of every weight and activation. */
@@ -154,7 +154,9 @@ describe('sensitivities of a classifier', () => {
   it('are the empirical Fisher form: explicit gradients per sample, labels of the data', async () => {
     const p = await problem(classifier(4), source(X, 10, labels));
     const wanted = fisher(p, 10, (_, n) => [0, 1, 2].map((y) => Number(y === labels(n))));
-    expect(wanted.size).toBe(2 * (4 + p.groups.length));
+    // What no layer reads has 8 bits, and no choice.
+    expect(p.groups.map((a) => a.layers.length > 0)).toEqual([true, true, false, true, true]);
+    expect(wanted.size).toBe(2 * (4 + 4) + 1);
     expectClose(flat(await measureSensitivities(p)), wanted, TOLERANCE);
   });
 

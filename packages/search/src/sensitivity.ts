@@ -132,7 +132,7 @@ export async function measureSensitivities(p: SearchProblem & Pick<Probing, 'lab
       for (const a of groups) {
         const d = cotangent.get(a.values[0]);
         const h = mergeHistograms(a.values.map((v) => p.histograms.get(v)!));
-        for (const bits of choices.get(a.tie)!) {
+        for (const bits of choices.get(a.id)!) {
           if (d) probe('activations', a.id, bits, perSample(d,
             quantizationNoise(b, a.values[0], activationParams(h, activationScheme(bits), p.calibration))));
           else activations.get(a.id)!.set(bits, 0);

@@ -30,10 +30,10 @@ export const uniform: SearchStrategy<object> = {
 };
 
 function uniformChoice(p: SearchProblem, w: Bits, a: Bits): BitChoice {
-  const ties = activationChoices(p);
+  const activations = activationChoices(p);
   const nearest = (choices: readonly Bits[], b: Bits): Bits => (choices.length === 1 ? choices[0] : b);
   return {
     weights: new Map(p.layers.map((l) => [l.name, nearest(weightChoices(p, l), w)])),
-    activations: new Map(p.groups.map((g) => [g.id, nearest(ties.get(g.tie)!, a)])),
+    activations: new Map(p.groups.map((g) => [g.id, nearest(activations.get(g.id)!, a)])),
   };
 }

@@ -5,3 +5,5 @@ export * from './precision.js';
 export * from './replace.js';
 export { fuseActivation } from './simplify/fuse-activation.js';
 export { FLOAT_PASSES, simplify } from './simplify/index.js';
+export { splitStreams } from './simplify/split-streams.js';
+export * from './streams.js';

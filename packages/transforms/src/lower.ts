@@ -7,6 +7,7 @@ import { type Lowering, type Operand, channelsLastStrides, getOp } from '@bitloo
 import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
 import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
 import { layersOf } from './precision.js';
+import { joinStreams } from './streams.js';
 
 /** Where a value lies: a buffer, and how its logical elements map into it. */
 interface Storage {
@@ -53,7 +54,8 @@ function channelsLastValues(g: Graph): Set<ValueId> {
  * layers whose input and weights are calibrated compute in integers, everything else in f32 on decoded codes.
  * @throws E601 for an op that cannot be lowered, E602 where an accumulator could overflow
  */
-export function lowerGraph(g: Graph): Program {
+export function lowerGraph(graph: Graph): Program {
+  const g = joinStreams(graph);
   const producer = producers(g);
   const clusters = pointwiseClusters(g);
   const inCluster = new Set([...clusters.values()].flatMap((c) => c.members));

@@ -14,12 +14,8 @@ const relu = { activation: { min: 0, max: Infinity } };
 const whole = { kernel: [4, 4], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], ceilExtra: [0, 0] };
 const linear = (b: GraphBuilder, x: ValueId, outs: number): ValueId => b.add('linear', [x, zeros(b, [outs, b.shapeOf(x).at(-1)!])]);
 
-/** Values of each group, groups of one tie together. */
-function sites(g: Graph): ValueId[][][] {
-  const ties = new Map<number, ValueId[][]>();
-  for (const a of quantizable(g).groups) ties.set(a.tie, [...(ties.get(a.tie) ?? []), [...a.values]]);
-  return [...ties.values()];
-}
+/** Values of each group. */
+const sites = (g: Graph): (readonly ValueId[])[] => quantizable(g).groups.map((a) => a.values);
 
 describe('layersOf', () => {
   it('counts parameters and multiply–accumulates', () => {
@@ -66,12 +62,12 @@ describe('quantizable', () => {
     const flat = compose.reshapeTo(b, pooled, [1, 4]);
     const logits = linear(b, flat, 10);
     const y = b.add('softmax', [logits], { axis: 1 });
-    expect(sites(b.build([y]))).toEqual([[[x]], [[c]], [[swish, pooled, flat]]]);
+    expect(sites(b.build([y]))).toEqual([[x], [c], [swish, pooled, flat]]);
     const { groups, layers } = quantizable(b.build([y]));
     expect(groups.map((a) => a.layers)).toEqual([[layers[0]], [], [layers[1]]]);
   });
 
-  it('a residual block ties the operands of its addition, not its result; shortcuts without a layer join them', () => {
+  it('the operands of an addition and its result are groups of their own', () => {
     const b = createBuilder('g');
     const x = b.input('x', { dtype: 'f32', shape: [1, 4, 4, 4] });
     const stem = conv(b, x, 4, 3, relu);
@@ -81,16 +77,16 @@ describe('quantizable', () => {
     const second = conv(b, block, 4);
     const out = b.add('relu', [compose.add(b, block, second)]);
     const y = conv(b, out, 2);
-    expect(sites(b.build([y]))).toEqual([[[x]], [[stem], [inner]], [[mid]], [[block], [second]], [[out]]]);
+    expect(sites(b.build([y]))).toEqual([[x], [stem], [mid], [inner], [block], [second], [out]]);
   });
 
-  it('concat ties its operands; its result is a value of its own', () => {
+  it('the operands of a concatenation and its result are groups of their own', () => {
     const b = createBuilder('g');
     const x = b.input('x', { dtype: 'f32', shape: [1, 3, 4, 4] });
     const [p, q] = [conv(b, x, 2), conv(b, x, 2, 1)];
     const both = b.add('concat', [p, q, zeros(b, [1, 1, 4, 4])], { axis: 1 });
     const g = b.build([conv(b, both, 2)]);
-    expect(sites(g)).toEqual([[[x]], [[p], [q]], [[both]]]);
+    expect(sites(g)).toEqual([[x], [p], [q], [both]]);
     expect(quantizable(g).groups[0].layers.map((l) => l.output)).toEqual([p, q]);
   });
 
@@ -100,15 +96,15 @@ describe('quantizable', () => {
     const t = compose.transpose(b, x, [0, 3, 1, 2]);
     const c = conv(b, t, 2);
     const back = compose.transpose(b, c, [0, 2, 3, 1]);
-    expect(sites(b.build([back]))).toEqual([[[x, t]]]);
-    expect(sites(b.build([linear(b, back, 3)]))).toEqual([[[x, t]], [[c, back]]]);
+    expect(sites(b.build([back]))).toEqual([[x, t]]);
+    expect(sites(b.build([linear(b, back, 3)]))).toEqual([[x, t], [c, back]]);
   });
 
   it('graph outputs stay float even where a layer reads them', () => {
     const b = createBuilder('g');
     const x = b.input('x', { dtype: 'f32', shape: [1, 4] });
     const h = linear(b, x, 4);
-    expect(sites(b.build([h, linear(b, h, 4)]))).toEqual([[[x]]]);
+    expect(sites(b.build([h, linear(b, h, 4)]))).toEqual([[x]]);
   });
 
   it('statistics of normalisations and attention stay float; what layers read of them does not', () => {
@@ -122,8 +118,8 @@ describe('quantizable', () => {
     const kt = compose.transpose(b, k, [0, 2, 1]);
     const attended = b.add('matmul', [b.add('softmax', [b.add('matmul', [q, kt])], { axis: 2 }), v]);
     const gated = compose.add(b, h, linear(b, attended, 8));
-    expect(sites(b.build([linear(b, gated, 3)]))).toEqual([[[x]], [[h], [b.build([]).nodes.filter((n) => n.op === 'linear')[4].outputs[0]]],
-      [[normed]], [[q]], [[k, kt]], [[v]], [[attended]], [[gated]]]);
+    expect(sites(b.build([linear(b, gated, 3)]))).toEqual([[x], [h], [normed], [q], [k, kt], [v], [attended],
+      [b.build([]).nodes.filter((n) => n.op === 'linear')[4].outputs[0]], [gated]]);
   });
 
   it('squeeze and excitation', () => {
@@ -135,7 +131,7 @@ describe('quantizable', () => {
     const e2 = conv(b, e1, 4, 1);
     const y = compose.mul(b, c, b.add('sigmoid', [e2]));
     // The sigmoid has another shape than the product, so it is stored: in float.
-    expect(sites(b.build([conv(b, y, 2)]))).toEqual([[[x]], [[c]], [[mean]], [[e1]], [[e2]], [[y]]]);
+    expect(sites(b.build([conv(b, y, 2)]))).toEqual([[x], [c], [mean], [e1], [e2], [y]]);
   });
 
   it('nothing without layers', () => {
@@ -144,7 +140,7 @@ describe('quantizable', () => {
     expect(quantizable(b.build([b.add('relu', [x])]))).toEqual({ layers: [], groups: [] });
   });
 
-  it('long chains of ties do not exhaust the stack', () => {
+  it('long chains of moves do not exhaust the stack', () => {
     const b = createBuilder('deep');
     const x = linear(b, b.input('x', { dtype: 'f32', shape: [1, 2] }), 2);
     const rows = Array.from({ length: 4000 }, () => compose.reshapeTo(b, x, [2, 1]));

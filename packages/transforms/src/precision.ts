@@ -4,6 +4,7 @@ import { type Graph, type Node, type Precision, type ValueId, constantData, cons
 import type { Bits, QuantParams, QuantScheme } from '@bitloom/numerics';
 import { elementCount } from '@bitloom/tensor';
 import { isPointwise, pointwiseClusters } from './clusters.js';
+import { joinStreams } from './streams.js';
 
 /** A convolution or fully connected layer with constant weights. */
 export interface Layer {
@@ -27,9 +28,8 @@ export interface ActivationGroup {
   /** First value in graph order; names the group. */
   readonly id: ValueId;
   readonly values: readonly ValueId[];
+  /** None for streams (see {@link splitStreams}) and what lies between layers otherwise. */
   readonly layers: readonly Layer[];
-  /** Groups whose bit-widths must be equal (operands of one addition or concatenation) carry the same tie. */
-  readonly tie: number;
 }
 
 export interface Quantizable {
@@ -38,7 +38,7 @@ export interface Quantizable {
 }
 
 /** Ops whose output elements are input elements, so codes pass through unchanged. */
-const MOVES = new Set(['reshape', 'transpose', 'slice', 'identity', 'max_pool', 'gather', 'expand']);
+export const MOVES: ReadonlySet<string> = new Set(['reshape', 'transpose', 'slice', 'identity', 'max_pool', 'gather', 'expand']);
 /** Ops besides layers and {@link MOVES} that gain from codes: their nests move mostly memory. */
 const STREAMS = new Set(['avg_pool', 'concat', 'pad', 'resize']);
 
@@ -103,7 +103,7 @@ export function quantizable(g: Graph): Quantizable {
   const before = new Set<ValueId>();
   for (const n of [...g.nodes].reverse()) if (layerNodes.has(n) || n.outputs.some((o) => before.has(o))) n.inputs.forEach((i) => before.add(i));
   const feeds = new Set<ValueId>(layers.map((l) => l.input));
-  for (const n of [...g.nodes].reverse()) if (MOVES.has(n.op) && feeds.has(n.outputs[0])) feeds.add(n.inputs[0]);
+  for (const n of [...g.nodes].reverse()) if ((MOVES.has(n.op) || n.op === 'requantize') && feeds.has(n.outputs[0])) feeds.add(n.inputs[0]);
 
   const exact = (n: Node | undefined): boolean => n !== undefined && (layerNodes.has(n) || MOVES.has(n.op) || STREAMS.has(n.op));
   // Results of reductions, matrix products and the like, and what follows from nothing else.
@@ -123,24 +123,12 @@ export function quantizable(g: Graph): Quantizable {
   const isChosen = new Set(chosen);
 
   const same = new Sets();
-  const tied = new Sets();
   for (const n of g.nodes) {
-    if (isConst(n)) continue;
-    const ins = n.inputs.filter((i) => isChosen.has(i));
-    if (MOVES.has(n.op) && isChosen.has(n.inputs[0]) && isChosen.has(n.outputs[0])) {
-      same.join(n.inputs[0], n.outputs[0]);
-      tied.join(n.inputs[0], n.outputs[0]);
-    } else if (n.op === 'add' || n.op === 'concat') ins.slice(1).forEach((i) => tied.join(ins[0], i));
+    if (MOVES.has(n.op) && isChosen.has(n.inputs[0]) && isChosen.has(n.outputs[0])) same.join(n.inputs[0], n.outputs[0]);
   }
   const byRoot = new Map<ValueId, ValueId[]>();
   for (const id of chosen) byRoot.set(same.find(id), [...(byRoot.get(same.find(id)) ?? []), id]);
-  const ties = new Map<ValueId, number>();
-  const groups = [...byRoot.values()].map((values): ActivationGroup => {
-    const root = tied.find(values[0]);
-    if (!ties.has(root)) ties.set(root, ties.size);
-    return { id: values[0], values, layers: layers.filter((l) => values.includes(l.input)), tie: ties.get(root)! };
-  });
-  return { layers, groups };
+  return { layers, groups: [...byRoot.values()].map((values) => ({ id: values[0], values, layers: layers.filter((l) => values.includes(l.input)) })) };
 }
 
 /** One scheme per quantised value. */
@@ -148,6 +136,8 @@ export type Assignment = ReadonlyMap<ValueId, QuantScheme>;
 
 /** Weights: signed, one scale per output channel. */
 export const weightScheme = (bits: Bits): QuantScheme => ({ bits, signed: true, axis: 0 });
+/** Of activations that no layer reads: they are moved and added up, never multiplied, so fewer bits would cost accuracy and save nothing. */
+export const STREAM_BITS: Bits = 8;
 /** Activations: unsigned codes with a zero point, one scale per tensor. */
 export const activationScheme = (bits: Bits): QuantScheme => ({ bits, signed: false, axis: null });
 
@@ -156,12 +146,12 @@ export function markCandidates(g: Graph, weights: readonly Bits[], activations: 
   const { layers, groups } = quantizable(g);
   const marks = new Map<ValueId, Precision>();
   for (const l of layers) marks.set(l.weight, { state: 'candidates', schemes: weights.map(weightScheme) });
-  for (const v of groups.flatMap((a) => a.values)) marks.set(v, { state: 'candidates', schemes: activations.map(activationScheme) });
+  for (const a of groups) for (const v of a.values) marks.set(v, { state: 'candidates', schemes: (a.layers.length > 0 ? activations : [STREAM_BITS]).map(activationScheme) });
   return withPrecision(g, 'candidates', marks);
 }
 
 /**
- * Gives each value its scheme (candidates → chosen); values the assignment leaves out become float.
+ * Gives each value its scheme (candidates → chosen); values the assignment leaves out become float. Layers read streams of their own bits directly.
  * @throws E502 when it names a value that is not quantisable
  */
 export function applyAssignment(g: Graph, a: Assignment): Graph {
@@ -169,9 +159,9 @@ export function applyAssignment(g: Graph, a: Assignment): Graph {
     const v = g.values.get(id);
     if (v?.precision.state !== 'candidates') fail('E502', 'assignment names a value that cannot be quantised', { node: v?.name ?? id });
   }
-  return withPrecision(g, 'chosen', new Map([...g.values.values()]
+  return joinStreams(withPrecision(g, 'chosen', new Map([...g.values.values()]
     .filter((v) => v.precision.state !== 'float')
-    .map((v) => [v.id, a.has(v.id) ? { state: 'chosen', scheme: a.get(v.id)! } : { state: 'float' }])));
+    .map((v) => [v.id, a.has(v.id) ? { state: 'chosen', scheme: a.get(v.id)! } : { state: 'float' }]))));
 }
 
 /** Sets the calibrated numbers (chosen → calibrated). @throws E402 when a chosen value has none. */

@@ -64,6 +64,7 @@ const window = (a: Window): Record<string, AttributeValue> => ({
 
 export const EXPORTS: Readonly<Record<string, Row>> = {
   identity: plain('Identity'),
+  requantize: plain('Identity'),
   neg: plain('Neg'), abs: plain('Abs'), exp: plain('Exp'), log: plain('Log'), sqrt: plain('Sqrt'), floor: plain('Floor'), ceil: plain('Ceil'),
   round: plain('Round'), sign: plain('Sign'), sin: plain('Sin'), cos: plain('Cos'), tan: plain('Tan'), asin: plain('Asin'), acos: plain('Acos'),
   atan: plain('Atan'), sinh: plain('Sinh'), cosh: plain('Cosh'), tanh: plain('Tanh'), asinh: plain('Asinh'), acosh: plain('Acosh'),

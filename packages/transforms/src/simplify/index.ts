@@ -10,6 +10,7 @@ import { fuseActivation } from './fuse-activation.js';
 import { identityRules } from './identities.js';
 import { movementRules } from './movement.js';
 import { padRules } from './pads.js';
+import { splitStreams } from './split-streams.js';
 
 /** The rules of {@link simplify}, in the order in which they are tried at a node. */
 export const SIMPLIFY_RULES: readonly Rule[] = [
@@ -31,4 +32,5 @@ export function simplify(g: Graph): Graph {
 export const FLOAT_PASSES: readonly Pass[] = [
   { name: 'simplify', from: 'float', to: 'float', run: simplify },
   { name: 'fuse-activation', from: 'float', to: 'float', run: fuseActivation },
+  { name: 'streams', from: 'float', to: 'float', run: splitStreams },
 ];
