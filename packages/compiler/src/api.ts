@@ -1,5 +1,5 @@
 /** The programmatic API: what the command line's verbs do, as functions over paths and plain options. */
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { assertReplaceable, openBundle, writeFileAtomic, writeFolder } from '@bitloom/bundle';
 import { type DataSource, batchSize, batches, openData, subset, syntheticSource } from '@bitloom/data';
 import type { CostTable } from '@bitloom/codegen';
@@ -7,7 +7,7 @@ import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Phase, printGraph, valueOf } from '@bitloom/ir';
 import { type TensorMap, runProgram } from '@bitloom/kernel-spec';
 import {
-  type BitChoice, type BudgetKind, type ParetoPoint, type SearchResult, averageBits, choiceCost, inputBitsOf, parseBudget, parsePin, showCost, writeAssignment,
+  type BitChoice, type BudgetKind, type ParetoPoint, type SearchResult, type SearchTrace, averageBits, choiceCost, inputBitsOf, parseBudget, parsePin, showCost, writeAssignment,
 } from '@bitloom/search';
 import { exportQdq } from '@bitloom/onnx';
 import { type Tensor, allocate, isFloat, readNpy, readNpz, reshape, sameShape, tensor } from '@bitloom/tensor';
@@ -15,6 +15,7 @@ import { quantizable } from '@bitloom/transforms';
 import { buildBundle, wasmTargetOf } from './build.js';
 import { cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
 import { type CompileConfig, type SearchConfig, compileConfigSchema, parseConfig, searchConfigSchema } from './config.js';
+import { fileStore } from './finetune.js';
 import { type LoadedModel, inputSpecs, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
 import { type Hooks, compileToProgram } from './pipeline.js';
@@ -23,7 +24,7 @@ import { budgetOf, chosenStrategy, observe, search as runSearch, searchProblem }
 import { readCosts } from './targets.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
-export const PASSES = ['import', 'simplify', 'fuse-activation', 'candidates', 'chosen', 'calibrated'] as const;
+export const PASSES = ['import', 'simplify', 'fuse-activation', 'streams', 'equalize', 'candidates', 'chosen', 'calibrated'] as const;
 
 /** How a budget was met: `limit` and `used` in bytes (size), BOPs (bops), weight bits (bits) or ns (latency). */
 export interface BudgetUse {
@@ -163,6 +164,8 @@ export interface SearchReport {
   readonly layers: readonly Omit<LayerReport, keyof KernelReport>[];
   /** By ascending cost, in the unit of the budget. */
   readonly pareto: readonly ParetoPoint[];
+  /** Of strategies that train; null for others. */
+  readonly trace: SearchTrace | null;
   readonly warnings: readonly string[];
 }
 
@@ -174,11 +177,12 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
   const costs = o.costs === null ? null : await readCosts(o.costs);
   const progress = hooks.progress ?? (() => {});
   const started = performance.now();
-  const model = await loadModel(path, o.define, o.batch);
+  const model = await loadModel(path, o.define, o.batch, undefined, o.equalize);
   const observed = await observe(model, o, progress);
   const warnings = observed.synthetic ? ['no --calib data: bits chosen on random inputs, accuracy is unknown'] : [];
   warnings.forEach((w) => hooks.warn?.(w));
-  const s = searchProblem(model, o, observed, costs, progress)!;
+  const state = output === null ? null : `${output}.checkpoint`;
+  const s = searchProblem(model, o, observed, costs, progress, state && fileStore(state))!;
   const found = await runSearch(s);
   warnOfSilence(found, (w) => (warnings.push(w), hooks.warn?.(w)));
   const { problem } = s;
@@ -191,9 +195,10 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
     layers: problem.layers.map((l) => ({
       name: l.name, op: l.node.op, weightBits: found.choice.weights.get(l.name)!, activationBits: inputBits(l), macs: l.macs, params: l.params,
     })),
-    pareto: found.pareto, warnings,
+    pareto: found.pareto, trace: found.trace ?? null, warnings,
   };
   if (output !== null) await writeFileAtomic(output, `${JSON.stringify(writeAssignment(problem, found.choice), null, 2)}\n`);
+  if (state !== null) await rm(state, { force: true });
   return report;
 }
 

@@ -39,7 +39,7 @@ describe('--batch', () => {
 
     expect(await verifyBundle(three, { data: null, reference: 0, limit: null })).toMatchObject({ mismatches: 0, backends: ['reference', 'wasm', ...(cc ? ['c'] : [])] });
     expect(await verifyBundle(three, { data: DATA, reference: 1, limit: null })).toMatchObject({ mismatches: 0, vectors: Math.ceil(N / 3) });
-    const accuracy = { data: DATA, preprocessing: null, define: {}, samples: null, seed: 0, target: null, labelOffset: 0 };
+    const accuracy = { data: DATA, preprocessing: null, define: {}, samples: null, seed: 0, target: null, labelOffset: 0, agree: null };
     expect(await evaluate(three, accuracy)).toEqual(await evaluate(one, accuracy));
   });
 

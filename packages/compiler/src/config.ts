@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { parseDataSpec } from '@bitloom/data';
 import { type Code, fail } from '@bitloom/diagnostics';
 import { z } from 'zod';
-import { compileOptionsSchema, searchOptionsSchema, tuneOptionsSchema } from './options.js';
+import { compileOptionsSchema, finetuneOptionsSchema, searchOptionsSchema, tuneOptionsSchema } from './options.js';
 
 /** Where the result goes: a folder for bundles, a file for assignments; null writes nothing. */
 const output = z.string().min(1).nullable().default(null);
@@ -15,12 +15,14 @@ export const compileConfigSchema = compileOptionsSchema.extend({
   emitQdq: output,
 });
 export const searchConfigSchema = searchOptionsSchema.extend({ output });
+export const finetuneConfigSchema = finetuneOptionsSchema.extend({ output });
 export const tuneConfigSchema = tuneOptionsSchema.extend({ output });
 /** Of the file: options of `compile`; `search` takes those that it knows. */
 const fileSchema = compileConfigSchema.extend({ $schema: z.string().optional() });
 
 export type CompileConfig = z.input<typeof compileConfigSchema>;
 export type SearchConfig = z.input<typeof searchConfigSchema>;
+export type FinetuneConfig = z.input<typeof finetuneConfigSchema>;
 export type TuneConfig = z.input<typeof tuneConfigSchema>;
 
 /** Types a configuration that is written in code. */

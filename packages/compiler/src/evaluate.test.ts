@@ -23,7 +23,7 @@ const BUNDLE = temp.path('bundle');
 beforeAll(() => compile(MODEL, { calib: DATA, precision: 'w4a8', target: ['wasm', 'c'], output: BUNDLE }));
 
 const run = (path: string, o: Partial<EvalOptions> = {}): Promise<EvalReport> =>
-  evaluate(path, { data: DATA, preprocessing: null, define: {}, samples: null, seed: 0, target: null, labelOffset: 0, ...o });
+  evaluate(path, { data: DATA, preprocessing: null, define: {}, samples: null, seed: 0, target: null, labelOffset: 0, agree: null, ...o });
 const coded = (code: string): unknown => expect.objectContaining({ code });
 const sampleAt = (i: number): Tensor => tensor('f32', [1, 3, 9, 9], (x.data as Float32Array).slice(i * 243, (i + 1) * 243));
 
@@ -31,7 +31,7 @@ const sampleAt = (i: number): Tensor => tensor('f32', [1, 3, 9, 9], (x.data as F
 function direct(rows: readonly (readonly number[])[], classes: readonly number[]): EvalReport {
   const hits = rows.filter((r, i) => r.indexOf(Math.max(...r)) === classes[i]).length;
   const loss = rows.reduce((s, r, i) => s + Math.log(r.reduce((t, v) => t + Math.exp(v), 0)) - r[classes[i]], 0);
-  return { samples: rows.length, top1: (100 * hits) / rows.length, loss: loss / rows.length };
+  return { samples: rows.length, top1: (100 * hits) / rows.length, loss: loss / rows.length, agreement: null };
 }
 const classes = toNumbers(labels);
 const floatRows = (): number[][] => {
@@ -68,7 +68,7 @@ describe('a float model', () => {
     expect((await run(MODEL, { samples: 5 })).samples).toBe(5);
     const shifted = temp.data('shifted', { x, labels: tensorOf('i64', [N], classes.map((c) => c + 3)) });
     expect(await run(MODEL, { data: shifted, labelOffset: 3 })).toEqual(await run(MODEL));
-    expect(await run(MODEL, { data: temp.data('plain', { x }) })).toEqual({ samples: N, top1: null, loss: null });
+    expect(await run(MODEL, { data: temp.data('plain', { x }) })).toEqual({ samples: N, top1: null, loss: null, agreement: null });
   });
   it('a label beyond the classes is wrong, not an error', async () => {
     const beyond = temp.data('beyond', { x, labels: tensorOf('i64', [N], classes.map(() => 9)) });
@@ -85,6 +85,18 @@ describe('a bundle', () => {
     expect([found.samples, found.top1]).toEqual([N, expected.top1]);
     expect(found.loss).toBeCloseTo(expected.loss!, 9);
     if (cc) expect(await run(BUNDLE, { target: 'c' })).toEqual(found);
+  });
+  it('is compared with a model, sample by sample', async () => {
+    const floats = floatRows().map((r) => r.indexOf(Math.max(...r)));
+    const program = await referenceProgram(await openBundle(BUNDLE));
+    const own = classes.map((_, i) => toNumbers(runProgram(program, new Map([['x', sampleAt(i)]])).get('y')!)).map((r) => r.indexOf(Math.max(...r)));
+    const { agreement } = await run(BUNDLE, { agree: MODEL });
+    expect(agreement).toBeCloseTo((100 * own.filter((c, i) => c === floats[i]).length) / N, 9);
+    const qdq = temp.path('same.onnx');
+    await compile(MODEL, { calib: DATA, precision: 'w4a8', emitQdq: qdq });
+    expect((await run(BUNDLE, { agree: qdq })).agreement).toBeGreaterThanOrEqual(agreement!);
+    await expect(run(BUNDLE, { agree: temp.path('none.onnx') })).rejects.toThrow(coded('E704'));
+    await expect(run(MODEL, { agree: MODEL })).rejects.toThrow(coded('E103'));
   });
   it('remembers its preprocessing, over which flags go', async () => {
     const folder = temp.path('scaled');

@@ -1,11 +1,11 @@
 /** Accuracy of a float model (on onnxruntime) or of a bundle (what it ships). */
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { openBundle } from '@bitloom/bundle';
 import { type Progress, graphBatches } from '@bitloom/calibrate';
 import { type Preprocessing, batchSize, batches, openData, sampleSpecs, subset } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
-import { compileGraph } from '@bitloom/engine';
+import { compileGraph, openModel } from '@bitloom/engine';
 import type { Tensor } from '@bitloom/tensor';
 import { C_BATCH, asPorts, cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
 import { inputSpecs, loadModel, statisticsGraph } from './model.js';
@@ -17,6 +17,8 @@ export interface EvalReport {
   readonly top1: number | null;
   /** Mean cross-entropy in nats; null without labels. */
   readonly loss: number | null;
+  /** Share of samples whose largest output is that of {@link EvalOptions.agree}, in percent; null without it. */
+  readonly agreement: number | null;
 }
 
 export interface EvalOptions {
@@ -30,6 +32,8 @@ export interface EvalOptions {
   readonly target: 'wasm' | 'c' | null;
   /** Added to the predicted class before it is compared (models with a background class 0 need −1). */
   readonly labelOffset: number;
+  /** ONNX file that a bundle is compared with, as onnxruntime runs it without optimisations; null compares with none. */
+  readonly agree: string | null;
 }
 
 /** Counts right answers and sums the loss. Outputs are logits or probabilities. */
@@ -38,17 +42,20 @@ class Score {
   private right = 0;
   private loss = 0;
   private labelled = true;
+  /** Predicted class of each sample. */
+  readonly tops: number[] = [];
   constructor(private readonly probabilities: boolean, private readonly offset: number) {}
 
   add(output: Tensor, n: number, label: number | undefined): void {
     this.samples++;
+    const classes = output.data.length / output.shape[0];
+    const row = Array.from({ length: classes }, (_, i) => Number(output.data[n * classes + i]));
+    const top = row.reduce((best, v, i) => (v > row[best] ? i : best), 0);
+    this.tops.push(top);
     if (label === undefined) {
       this.labelled = false;
       return;
     }
-    const classes = output.data.length / output.shape[0];
-    const row = Array.from({ length: classes }, (_, i) => Number(output.data[n * classes + i]));
-    const top = row.reduce((best, v, i) => (v > row[best] ? i : best), 0);
     if (top + this.offset === label) this.right++;
     const at = row[label - this.offset] ?? -Infinity;
     if (this.probabilities) this.loss -= Math.log(Math.max(at, 1e-30));
@@ -58,15 +65,17 @@ class Score {
     }
   }
 
-  report(): EvalReport {
-    const { samples, right, loss } = this;
-    return this.labelled ? { samples, top1: (100 * right) / samples, loss: loss / samples } : { samples, top1: null, loss: null };
+  report(other: Score | null = null): EvalReport {
+    const { samples, right, loss, tops } = this;
+    const agreement = other && (100 * tops.filter((t, i) => t === other.tops[i]).length) / samples;
+    return this.labelled ? { samples, top1: (100 * right) / samples, loss: loss / samples, agreement } : { samples, top1: null, loss: null, agreement };
   }
 }
 
 /** @throws E704 when the path is neither a model nor a bundle */
 export async function evaluate(path: string, o: EvalOptions, progress: Progress = () => {}): Promise<EvalReport> {
   const info = await stat(path).catch((cause) => fail('E704', 'no such model or bundle', { node: path }, cause));
+  if (!info.isDirectory() && o.agree !== null) fail('E103', 'bundles are compared with models', { node: path, found: 'an ONNX file', remedy: 'give a bundle' });
   return info.isDirectory() ? evaluateBundle(path, o, progress) : evaluateModel(path, o, progress);
 }
 
@@ -106,13 +115,28 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
     left -= size;
     progress('eval', score.samples, source.size);
   };
+  const compared = async (): Promise<EvalReport> => {
+    if (o.agree === null) return score.report();
+    const other = new Score(false, 0);
+    const session = await openModel(await readFile(o.agree).catch((cause: NodeJS.ErrnoException) => fail('E704', 'model cannot be read', { node: o.agree!, found: cause.code }, cause)), { optimize: false });
+    try {
+      for await (const b of batches(source, size, indices)) {
+        const out = (await session.run(asPorts(bundle, b.inputs))).get(name) ?? fail('E302', 'the model has no such output', { node: o.agree!, expected: name });
+        for (let n = 0; n < Math.min(size, source.size - other.samples); n++) other.add(out, n, undefined);
+        progress('agreement', other.samples, source.size);
+      }
+    } finally {
+      await session.close();
+    }
+    return score.report(other);
+  };
   if (target === 'wasm') {
     const runner = await wasmRunner(bundle);
     for await (const b of batches(source, size, indices)) {
       record(runner.run(asPorts(bundle, b.inputs)).get(name)!, b.labels);
       await setImmediate(); // a turn of the event loop, for signals
     }
-    return score.report();
+    return compared();
   }
   const runner = await cRunner(bundle, program);
   if (typeof runner === 'string') fail('E603', 'the C code cannot be run here', { found: runner, remedy: 'install gcc, or evaluate --target wasm' });
@@ -131,5 +155,5 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
   } finally {
     await runner.dispose();
   }
-  return score.report();
+  return compared();
 }

@@ -4,10 +4,11 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { type InputSpec, sampleSpecs } from '@bitloom/data';
 import { BitloomError, fail } from '@bitloom/diagnostics';
-import { type Graph, type PassHooks, type ValueId, isConst, runPasses, valueOf } from '@bitloom/ir';
+import { type Graph, type Pass, type PassHooks, type ValueId, isConst, runPasses, valueOf } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { type ImportOptions, importOnnx } from '@bitloom/onnx';
 import { opTable } from '@bitloom/ops';
+import { equalize } from '@bitloom/rounding';
 import { elementCount } from '@bitloom/tensor';
 import { FLOAT_PASSES, quantizable } from '@bitloom/transforms';
 
@@ -15,6 +16,10 @@ export interface LoadedModel {
   /** Simplified float graph at the batch size to compile for (1 unless --define says otherwise). */
   readonly graph: Graph;
   readonly annotations: ReadonlyMap<ValueId, QuantParams>;
+  /** Layers are scaled against each other, see {@link equalize}. */
+  readonly equalized: boolean;
+  /** `metadata_props` of the file. */
+  readonly metadata: ReadonlyMap<string, string>;
   readonly name: string;
   readonly sha256: string;
   readonly opset: number;
@@ -28,17 +33,20 @@ export interface LoadedModel {
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 /** An imported graph after all float transformations. */
-export function prepare(g: Graph, afterPass?: PassHooks['afterPass']): Promise<Graph> {
+export function prepare(g: Graph, afterPass?: PassHooks['afterPass'], further: readonly Pass[] = []): Promise<Graph> {
   afterPass?.('import', g);
-  return runPasses(g, FLOAT_PASSES, opTable, { afterPass });
+  return runPasses(g, [...FLOAT_PASSES, ...further], opTable, { afterPass });
 }
+
+const equalization = (annotations: ReadonlyMap<ValueId, QuantParams>): Pass =>
+  ({ name: 'equalize', from: 'float', to: 'float', run: (g) => equalize(g, new Set(annotations.keys())) });
 
 /**
  * @param batch samples of a run, in place of the model's own number
  * @throws E2xx, E704; E204 where the model cannot be run on that many samples
  */
 export async function loadModel(
-  path: string, define: Readonly<Record<string, number>> = {}, batch: number | null = null, afterPass?: PassHooks['afterPass'],
+  path: string, define: Readonly<Record<string, number>> = {}, batch: number | null = null, afterPass?: PassHooks['afterPass'], equalized = false,
 ): Promise<LoadedModel> {
   const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) =>
     fail('E704', 'model cannot be read', { node: path, found: cause.code }, cause));
@@ -50,7 +58,7 @@ export async function loadModel(
   const imported = importOnnx(bytes, { define, folder, name, ...(batch === null ? {} : { batch }) });
   if (batch !== null) checkBatch(imported.graph, batch);
   return {
-    graph: await prepare(imported.graph, afterPass), annotations: imported.annotations, name, folder, define, bytes,
+    graph: await prepare(imported.graph, afterPass, equalized ? [equalization(imported.annotations)] : []), annotations: imported.annotations, equalized, metadata: imported.metadata, name, folder, define, bytes,
     unusedDefines: Object.keys(define).filter((d) => !imported.symbols.includes(d)), opset: imported.opset, sha256: createHash('sha256').update(bytes).digest('hex'),
   };
 }
@@ -69,24 +77,25 @@ function checkBatch(g: Graph, batch: number): void {
 /** Activation elements of one sample above which statistics use smaller batches. */
 const STATISTICS_ELEMENTS = 2 ** 26;
 
-/**
- * The same network at a batch size fit for statistics. Falls back to the model's own batch size where it cannot be changed
- * (constant shapes inside the model).
- */
+/** The same network at a batch size fit for statistics. Falls back to the model's own batch size where it cannot be changed. */
 export async function statisticsGraph(m: LoadedModel): Promise<Graph> {
   const elements = [...m.graph.values.values()].reduce((s, v) => s + elementCount(v.type.shape), 0);
   const batch = Math.min(32, Math.floor(STATISTICS_ELEMENTS / Math.max(1, elements)));
-  if (batch < 2) return m.graph;
+  return (batch < 2 ? null : await atBatch(m, batch)) ?? m.graph;
+}
+
+/** The same network at another batch size; null where it cannot be changed (constant shapes inside the model). */
+export async function atBatch(m: LoadedModel, batch: number): Promise<Graph | null> {
   const options: ImportOptions = { define: m.define, folder: m.folder, name: m.name, batch };
   let graph: Graph;
   try {
-    graph = await prepare(importOnnx(m.bytes, options).graph);
+    graph = await prepare(importOnnx(m.bytes, options).graph, undefined, m.equalized ? [equalization(m.annotations)] : []);
   } catch (e) {
-    if (e instanceof BitloomError) return m.graph;
+    if (e instanceof BitloomError) return null;
     throw e;
   }
   const scaled = [...graph.inputs, ...graph.outputs].every((id) => valueOf(graph, id).type.shape[0] === batch);
-  return scaled && sameSites(graph, m.graph) ? graph : m.graph;
+  return scaled && sameSites(graph, m.graph) ? graph : null;
 }
 
 /** True when both graphs have the same quantisable layers and activations under the same names. */

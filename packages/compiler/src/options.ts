@@ -2,6 +2,8 @@
 import { DEFAULT_CALIBRATION, RANGE_METHODS } from '@bitloom/calibrate';
 import { preprocessingSchema } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
+import { DEVICES } from '@bitloom/engine';
+import { ROUNDINGS } from '@bitloom/rounding';
 import { type Bits, isBits } from '@bitloom/numerics';
 import { z } from 'zod';
 
@@ -31,6 +33,8 @@ export const searchOptionsSchema = z.strictObject({
   percentile: z.number().min(50).max(100).default(DEFAULT_CALIBRATION.percentile),
   symmetric: z.boolean().default(DEFAULT_CALIBRATION.symmetric),
   biasCorrection: z.boolean().default(DEFAULT_CALIBRATION.biasCorrection),
+  rounding: z.enum(ROUNDINGS).default('adaround'),
+  equalize: z.boolean().default(false),
   seed: z.number().int().default(0),
   target: z.array(z.enum(TARGETS)).nonempty().default(['wasm']),
   /** File of measured times. */
@@ -59,6 +63,41 @@ export const tuneOptionsSchema = z.strictObject({
   maxSeconds: z.number().nonnegative().nullable().default(null),
 });
 
+/** Options of finetune. */
+export const finetuneOptionsSchema = z.strictObject({
+  /** Labelled training data. */
+  data: z.string().min(1),
+  preprocessing: preprocessingSchema.default({}),
+  define: searchOptionsSchema.shape.define,
+  /** Samples for calibration, before training. */
+  samples: searchOptionsSchema.shape.samples,
+  /** Bits: a file, or the same everywhere. */
+  assignment: z.string().nullable().default(null),
+  precision: z.string().nullable().default(null),
+  pin: searchOptionsSchema.shape.pin,
+  freeEnds: searchOptionsSchema.shape.freeEnds,
+  epochs: z.number().int().min(1).default(5),
+  /** Samples of a step. */
+  batch: z.number().int().min(1).default(128),
+  rate: z.number().positive().default(0.02),
+  stepRate: z.number().nonnegative().default(1),
+  warmUp: z.number().min(0).max(1).default(0),
+  decay: z.number().nonnegative().default(1e-4),
+  smoothing: z.number().min(0).max(1).default(0),
+  distillation: z.number().min(0).max(1).default(0),
+  temperature: z.number().positive().default(1),
+  /** Pixels by which views are moved at most; 0 moves none. */
+  crop: z.number().int().nonnegative().default(0),
+  flip: z.boolean().default(false),
+  /** Labelled data that the network is evaluated on after each epoch. */
+  eval: z.string().min(1).nullable().default(null),
+  /** Default: beside the output. */
+  checkpoint: z.string().min(1).nullable().default(null),
+  device: z.enum(DEVICES).default('cpu'),
+  seed: z.number().int().default(0),
+});
+
+export type FinetuneOptions = z.infer<typeof finetuneOptionsSchema>;
 export type TuneOptions = z.infer<typeof tuneOptionsSchema>;
 export type SearchOptions = z.infer<typeof searchOptionsSchema>;
 export type CompileOptions = z.infer<typeof compileOptionsSchema>;

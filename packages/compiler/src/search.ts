@@ -1,25 +1,29 @@
 /** Choosing bits: data, histograms, strategy. */
+import { createHash } from 'node:crypto';
 import { type CalibrationOptions, DEFAULT_CALIBRATION, type Histogram, type Progress, batchOf, collectHistograms, observedValues } from '@bitloom/calibrate';
 import { type DataSource, openData, remembered, subset, syntheticSource } from '@bitloom/data';
 import type { CostTable } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type ValueId, constantData, producers } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
-import { type Budget, type SearchProblem, type SearchResult, type SearchStrategy, budgetKind, defaultPins, mergePins, parseBudget, parsePin, uniform } from '@bitloom/search';
+import { type Budget, type SearchProblem, type SearchResult, type SearchState, type SearchStrategy, budgetKind, defaultPins, mergePins, parseBudget, parsePin, random, uniform } from '@bitloom/search';
+import { ebs } from '@bitloom/search-ebs';
 import { mckp } from '@bitloom/search-mckp';
 import { elementCount } from '@bitloom/tensor';
 import { markCandidates, quantizable } from '@bitloom/transforms';
-import { type LoadedModel, inputSpecs, statisticsGraph } from './model.js';
+import { type LoadedModel, atBatch, inputSpecs, statisticsGraph } from './model.js';
 import { latencyModel } from './latency.js';
 import { type SearchOptions, parsePrecision } from './options.js';
 import { costsOf, countedFlavour } from './targets.js';
 
-export const STRATEGIES: ReadonlyMap<string, SearchStrategy> = new Map([uniform, mckp].map((s) => [s.name, s as SearchStrategy]));
+export const STRATEGIES: ReadonlyMap<string, SearchStrategy> = new Map([uniform, random, mckp, ebs].map((s) => [s.name, s as SearchStrategy]));
 
 export interface Observed {
   /** Graph at the statistics batch size. */
   readonly graph: Graph;
   readonly data: DataSource;
+  /** What `data` is drawn from. */
+  readonly all: DataSource;
   /** No data was given: inputs are random. */
   readonly synthetic: boolean;
   readonly histograms: ReadonlyMap<ValueId, Histogram>;
@@ -37,7 +41,7 @@ export function syntheticSamples(g: Graph): number {
 }
 
 /** Decoded samples kept between the passes over them. */
-const REMEMBERED_BYTES = 2 ** 29;
+const REMEMBERED_BYTES = 2 ** 30;
 
 export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
   method: o.calibration, percentile: o.percentile, symmetric: o.symmetric, weights: DEFAULT_CALIBRATION.weights, biasCorrection: o.biasCorrection,
@@ -47,11 +51,10 @@ export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
 export async function observe(m: LoadedModel, o: SearchOptions, progress: Progress): Promise<Observed> {
   const graph = await statisticsGraph(m);
   const specs = inputSpecs(graph);
-  const data = o.calib
-    ? remembered(subset(await openData(o.calib, specs, o.preprocessing), o.samples, o.seed), REMEMBERED_BYTES)
-    : syntheticSource(specs, Math.min(o.samples, syntheticSamples(graph)), o.seed);
+  const all = o.calib ? remembered(await openData(o.calib, specs, o.preprocessing), REMEMBERED_BYTES) : null;
+  const data = all ? subset(all, o.samples, o.seed) : syntheticSource(specs, Math.min(o.samples, syntheticSamples(graph)), o.seed);
   const histograms = await collectHistograms(graph, observedValues(graph), data, progress);
-  return { graph, data, synthetic: !o.calib, histograms };
+  return { graph, data, all: all ?? data, synthetic: !o.calib, histograms };
 }
 
 /**
@@ -90,13 +93,13 @@ export function budgetOf(g: Graph, o: SearchOptions, costs: CostTable | null): B
 
 /** The problem of a model under the options; null for `--precision f32`. */
 export function searchProblem(
-  m: LoadedModel, o: SearchOptions, seen: Observed, costs: CostTable | null, progress: Progress,
+  m: LoadedModel, o: SearchOptions, seen: Observed, costs: CostTable | null, progress: Progress, state: SearchState | null = null,
 ): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
   const chosen = chosenStrategy(o);
   if (!chosen) return null;
   const precision = o.precision === null ? null : (parsePrecision(o.precision) as readonly [Bits, Bits]);
-  const weightBits: readonly Bits[] = precision ? [precision[0]] : (o.weights ?? (o.budget ? [2, 3, 4, 5, 6, 7, 8] : [8]));
-  const activationBits: readonly Bits[] = precision ? [precision[1]] : (o.activations ?? [8]);
+  const weightBits: readonly Bits[] = precision ? [precision[0]] : (o.weights ?? chosen.strategy.defaultBits ?? (o.budget ? [2, 3, 4, 5, 6, 7, 8] : [8]));
+  const activationBits: readonly Bits[] = precision ? [precision[1]] : (o.activations ?? chosen.strategy.defaultBits ?? [8]);
   const { layers } = quantizable(m.graph);
   const graph = markCandidates(seen.graph, weightBits, activationBits);
   const statistics = quantizable(seen.graph);
@@ -114,6 +117,12 @@ export function searchProblem(
       budget: budgetOf(m.graph, o, costs),
       data: seen.data,
       histograms: seen.histograms,
+      training: seen.all.labelled ? {
+        data: seen.all, atBatch: (batch) => atBatch(m, batch), state,
+        get identity() {
+          return createHash('sha256').update(JSON.stringify([m.sha256, seen.all.fingerprint, o])).digest('hex');
+        },
+      } : null,
       calibration: calibrationOptions(o),
       seed: o.seed,
       progress,

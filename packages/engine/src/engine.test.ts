@@ -105,6 +105,10 @@ const CASES: readonly Case[] = [
     two('lsq', uniform(X), uniform([3, 1, 1], 0.02, 0.2), { lo, hi, gradientScale: 1 }),
     { op: 'lsq', attrs: { lo, hi, gradientScale: 1 }, inputs: [uniform(X), tensorOf('f32', [], [0.1]), tensorOf('f32', [], [-0.3])] },
   ]),
+  ...[[0, 7, 3], [-8, 7, 1], [-300, 300, 1]].flatMap(([lo, hi, less]): Case[] => [[], [3, 1, 1]].map((shape) => ({
+    op: 'mixed_lsq', attrs: { quantizers: [{ lo, hi, gradientScale: 1 }, { lo, hi: less, gradientScale: 1 }, { lo, hi: 5, gradientScale: 1 }] },
+    inputs: [uniform(X), ...[0.1, 0.2, 0.07].flatMap((s, i) => [uniform(shape, s, 2 * s), tensorOf('f32', [], [[0.5, 0.2, 0.3][i]])])],
+  }))),
   two('lsq', f32(-0.5, 0.25, 0.75, 1.25, 9), tensorOf('f32', [], [0.5]), { lo: 0, hi: 3, gradientScale: 1 }),
   two('pact', uniform(X), tensorOf('f32', [], [1.3]), { bits: 3 }), two('pact', uniform(X), uniform([3, 1, 1], 0.5, 2), { bits: 8 }),
   one('levels', { bits: 2 }, uniform(X, 0, 1)), two('binarize', uniform(X), uniform([2, 1, 1, 1], 0.2, 1)),

@@ -18,7 +18,12 @@ export interface SessionOptions {
   readonly optimize?: boolean;
   /** Threads; 0 lets onnxruntime choose. */
   readonly threads?: number;
+  /** What computes, as far as onnxruntime offers it here; what it cannot do runs on the CPU. Default `cpu`. */
+  readonly device?: Device;
 }
+
+export const DEVICES = ['cpu', 'webgpu', 'cuda'] as const;
+export type Device = (typeof DEVICES)[number];
 
 const ORT_TYPE: Readonly<Record<DType, OrtTensor.Type>> = {
   f32: 'float32', f64: 'float64', i8: 'int8', i16: 'int16', i32: 'int32', i64: 'int64', u8: 'uint8', u16: 'uint16', u32: 'uint32',
@@ -31,14 +36,19 @@ async function open(
   bytes: Uint8Array, options: SessionOptions, types: ReadonlyMap<string, TensorType> | null, outputs: ReadonlyMap<string, string> | null,
 ): Promise<Session> {
   const { InferenceSession, Tensor: Ort } = await import('onnxruntime-node');
+  const { device = 'cpu' } = options;
   let session: InferenceSession;
   try {
     session = await InferenceSession.create(bytes, {
       graphOptimizationLevel: options.optimize === false ? 'disabled' : 'all',
       intraOpNumThreads: options.threads ?? 0,
       logSeverityLevel: 3,
+      ...(device === 'cpu' ? {} : { executionProviders: [device, 'cpu'] }),
     });
   } catch (cause) {
+    if (device !== 'cpu') {
+      fail('E601', 'onnxruntime cannot use that device here', { node: `--device ${device}`, found: (cause as Error).message.split('\n')[0], remedy: '--device cpu' }, cause);
+    }
     fail('E601', 'onnxruntime rejected the graph', { found: (cause as Error).message.split('\n')[0] }, cause);
   }
   return {

@@ -14,6 +14,8 @@ export interface Imported {
   readonly annotations: ReadonlyMap<ValueId, QuantParams>;
   /** Version of the default operator set. */
   readonly opset: number;
+  /** `metadata_props` of the file. */
+  readonly metadata: ReadonlyMap<string, string>;
   /** Names of the symbolic dimensions of the inputs. */
   readonly symbols: readonly string[];
 }
@@ -38,6 +40,7 @@ export function importModel(model: ModelProto, options: ImportOptions, wanted?: 
   return {
     ...result,
     opset: opsetsOf(model.opsetImport).get('') ?? 0,
+    metadata: new Map((model.metadataProps ?? []).map(({ key, value }) => [key ?? '', value ?? ''])),
     symbols: [...new Set([...inputs.values()].flat().flatMap((d) => (typeof d === 'string' ? [d] : [])))],
   };
 }

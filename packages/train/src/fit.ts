@@ -18,6 +18,8 @@ export interface EpochLog {
   readonly loss: number;
   /** Share of right answers; null where none are counted. */
   readonly accuracy: number | null;
+  /** What {@link FitOptions.evaluate} gave; null without it. */
+  readonly evaluated: number | null;
 }
 
 export interface FitProgress {
@@ -36,6 +38,8 @@ export interface FitOptions {
   feeds(batch: TrainingBatch, step: number): ReadonlyMap<ValueId, Tensor>;
   /** Right answers in a batch. */
   correct?(result: StepResult, batch: TrainingBatch): number;
+  /** Measures the network after each epoch, for the log alone. */
+  evaluate?(): Promise<number>;
   /** What the run is: a checkpoint of another identity is refused. */
   readonly identity: string;
   readonly store: CheckpointStore | null;
@@ -82,7 +86,7 @@ export async function fit(trainer: Trainer, data: Epochs, o: FitOptions): Promis
     correct += right ?? 0;
     const ended = trainer.step % data.stepsPerEpoch === 0;
     if (ended) {
-      log.push({ loss: loss / data.stepsPerEpoch, accuracy: right === undefined ? null : correct / (data.stepsPerEpoch * data.batchSize) });
+      log.push({ loss: loss / data.stepsPerEpoch, accuracy: right === undefined ? null : correct / (data.stepsPerEpoch * data.batchSize), evaluated: (await o.evaluate?.()) ?? null });
       [loss, correct] = [0, 0];
     }
     if (o.store && (ended || trainer.step % o.saveEvery === 0)) {

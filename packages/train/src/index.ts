@@ -10,3 +10,6 @@ export * from './trainable.js';
 export * from './qat.js';
 export * from './epochs.js';
 export * from './fit.js';
+export * from './classifier.js';
+export * from './statistics.js';
+export * from './finetune.js';

@@ -1,10 +1,10 @@
-import { type ValueId } from '@bitloom/ir';
+import { type ValueId, typeOf, verifyGraph } from '@bitloom/ir';
 import { type QuantParams, fakeQuantize, quantize } from '@bitloom/numerics';
-import { createBuilder, evaluateGraph } from '@bitloom/ops';
+import { createBuilder, evaluateGraph, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, elementCount, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { activationScheme, layersOf, weightScheme } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
-import { type Parameter, Trainer, foldLayer, learntParams, learntSteps, losses, optimizers, trainable } from './index.js';
+import { type Parameter, Trainer, fakeQuantized, foldLayer, learntParams, learntSteps, losses, optimizers, trainable } from './index.js';
 
 const rng = new Rng(31);
 const normal = (shape: readonly number[], size = 1): Tensor => tensor('f32', shape, Float32Array.from({ length: elementCount(shape) }, () => size * rng.normal()));
@@ -77,10 +77,22 @@ describe('learnt steps', () => {
     const statistics = { mean: Float32Array.of(0.1, -0.2, 0.3, 0), variance: Float32Array.of(1, 2, 0.5, 3) };
     const t = trainable(g, { ...insert, statistics: new Map([['conv', statistics]]) });
     const initial = (p: Parameter): Tensor => p.initial;
-    const w = fake(t.layers[0].weight.initial, params.get(conv.weight)!);
+    const begun = learntParams(params, insert, initial).get(conv.weight)!;
+    const w = fake(t.layers[0].weight.initial, begun);
     const folded = foldLayer(t.layers[0], initial, w, { mean: statistics.mean, variance: statistics.variance.map((v) => 1.7 * v) });
     const learnt = learntParams(params, insert, initial, new Map([[conv.weight, folded.factor]]));
-    expect(quantize(folded.weight.data as Float32Array, w.shape, learnt.get(conv.weight)!)).toEqual(quantize(w.data as Float32Array, w.shape, params.get(conv.weight)!));
+    expect(quantize(folded.weight.data as Float32Array, w.shape, learnt.get(conv.weight)!)).toEqual(quantize(w.data as Float32Array, w.shape, begun));
     expect(() => learntParams(params, insert, initial, new Map([[conv.weight, Float32Array.of(1, -1, 1, 1)]]))).toThrowError(expect.objectContaining({ code: 'E404' }));
+  });
+});
+
+describe('fakeQuantized', () => {
+  it('is the network with everything quantised, under the ids that its values had', () => {
+    const q = fakeQuantized(g, new Map([...params].filter(([id]) => id === x || id === y)));
+    verifyGraph(q, opTable);
+    const weights = new Map([...constants].map(([id, t]) => [id, params.has(id) ? fake(t, params.get(id)!) : t]));
+    const folded = { ...q, nodes: q.nodes.map((n) => (n.op === 'const' && weights.has(n.outputs[0]) ? { ...n, attrs: { data: weights.get(n.outputs[0])! } } : n)) };
+    close([...evaluateGraph(folded, new Map([[x, sample]])).values()][0], quantized(params, constants));
+    expect(typeOf(q, y)).toEqual(typeOf(g, y));
   });
 });

@@ -3,48 +3,96 @@
  * training is what its codes give afterwards.
  */
 import { fail } from '@bitloom/diagnostics';
-import type { GraphBuilder, ValueId } from '@bitloom/ir';
+import { FLOAT, type Graph, type GraphBuilder, IdPool, type Node, type TensorType, type ValueId, valueOf } from '@bitloom/ir';
 import { type QuantParams, codeRange } from '@bitloom/numerics';
+import { compose } from '@bitloom/ops';
 import { type Tensor, elementCount, tensor } from '@bitloom/tensor';
 import type { Parameter } from './step.js';
 import type { Insertions } from './trainable.js';
+
+/**
+ * Steps of more bits stay: there is nothing to gain, and a clipped value, whose gradient is the largest code, throws them about (seen with 8 bits
+ * and a step a channel).
+ */
+const MOST_LEARNT = 6;
 
 export interface LearntSteps extends Insertions {
   /** One for each quantised value, by its id in the original graph, in its insertion order; shapes [] or, a step a channel, [channels, 1, …]. */
   readonly steps: ReadonlyMap<ValueId, Parameter>;
 }
 
+export interface MixedSteps extends Insertions {
+  /** As those of {@link LearntSteps}, one for each quantiser of a value. */
+  readonly steps: ReadonlyMap<ValueId, readonly Parameter[]>;
+}
+
+export interface StepOptions {
+  /** Factor of the learning rate of steps. */
+  readonly rateScale?: number;
+}
+
+/** Factor of a step's gradient: 1/√(elements · largest code) (LSQ, section 2.2). */
+function codes(name: string, { scheme, zeroPoint }: QuantParams, elements: number): { lo: number; hi: number; gradientScale: number } {
+  if (zeroPoint.some((z) => z !== zeroPoint[0])) fail('E901', 'channels with zero points of their own', { node: name });
+  const { lo, hi } = codeRange(scheme);
+  const [from, to] = [lo - zeroPoint[0], hi - zeroPoint[0]];
+  return { lo: from, hi: to, gradientScale: 1 / Math.sqrt(elements * Math.max(1, to)) };
+}
+
+const isBinary = ({ scheme }: QuantParams): boolean => scheme.signed && scheme.bits === 1;
+
+/** x on the grid of one quantiser, or the sum of x on the grids of several by their shares (EBS, arXiv 2003.07577). @param shares scalars, one for each of several */
+function onGrids(
+  b: GraphBuilder, name: string, x: ValueId, quantizers: readonly { readonly params: QuantParams; readonly step: ValueId }[], shares: readonly ValueId[], elements: number,
+): ValueId {
+  const attrs = quantizers.map(({ params }) => (isBinary(params) ? null : codes(name, params, elements)));
+  const single = (i: number): ValueId => b.add(attrs[i] ? 'lsq' : 'binarize', [x, quantizers[i].step], attrs[i] ?? {});
+  if (quantizers.length === 1) return single(0);
+  const all = quantizers.map((_, i) => i);
+  const linear = all.filter((i) => attrs[i]);
+  const terms = all.filter((i) => !attrs[i]).map((i) => compose.mul(b, single(i), shares[i]));
+  if (linear.length > 0) terms.push(b.add('mixed_lsq', [x, ...linear.flatMap((i) => [quantizers[i].step, shares[i]])], { quantizers: linear.map((i) => attrs[i]!) }));
+  return terms.reduce((sum, t) => compose.add(b, sum, t));
+}
+
 /**
- * Fake quantisers for the values that have parameters, beginning with these. Zero points stay: an offset between codes would be no integer.
- * The gradient of a step is scaled by 1/√(elements · largest code), elements those of a weight tensor or of one sample (LSQ, section 2.2).
- * @param params by value of the graph that {@link trainable} copies
- * @param rateScale factor of the learning rate of steps
+ * Fake quantisers for the values that have parameters, beginning with these. Zero points stay: an offset between codes would be no integer. Values with
+ * several quantisers become the sum of what these give, by their shares; each has a step of its own.
+ * @param quantizers by value of the graph that {@link trainable} copies
+ * @param shares of a value with several: a scalar for each
  */
-export function learntSteps(params: ReadonlyMap<ValueId, QuantParams>, { rateScale = 1 } = {}): LearntSteps {
-  const steps = new Map<ValueId, Parameter>();
-  const quantized = (b: GraphBuilder, id: ValueId, name: string, x: ValueId, elements: number): ValueId => {
-    const q = params.get(id);
-    if (!q) return x;
-    const { scheme, scale, zeroPoint } = q;
-    if (scheme.axis !== null && scheme.axis !== 0) fail('E901', 'steps are learnt for tensors and for their first axis', { node: name, found: `axis ${scheme.axis}` });
-    let step = steps.get(id);
-    if (!step) {
+export function mixedSteps(
+  quantizers: ReadonlyMap<ValueId, readonly QuantParams[]>, shares: (b: GraphBuilder, id: ValueId) => readonly ValueId[], { rateScale = 1 }: StepOptions = {},
+): MixedSteps {
+  const steps = new Map<ValueId, readonly Parameter[]>();
+  const quantized = (b: GraphBuilder, id: ValueId, name: string, x: ValueId, elements: number, size: Float32Array | null = null): ValueId => {
+    const all = quantizers.get(id);
+    if (!all) return x;
+    const parameter = ({ scheme, scale }: QuantParams): Parameter => {
+      if (scheme.axis !== null && scheme.axis !== 0) fail('E901', 'steps are learnt for tensors and for their first axis', { node: name, found: `axis ${scheme.axis}` });
       const shape = scheme.axis === null ? [] : [scale.length, ...b.shapeOf(x).slice(1).map(() => 1)];
-      const parameter = `${name}.step`;
-      step = { id: b.input(parameter, { dtype: 'f32', shape }), name: parameter, initial: tensor('f32', shape, scale.slice()), rateScale, decay: 0 };
-      steps.set(id, step);
-    }
-    if (scheme.signed && scheme.bits === 1) return b.add('binarize', [x, step.id]);
-    if (zeroPoint.some((z) => z !== zeroPoint[0])) fail('E901', 'channels with zero points of their own', { node: name });
-    const { lo, hi } = codeRange(scheme);
-    const [from, to] = [lo - zeroPoint[0], hi - zeroPoint[0]];
-    return b.add('lsq', [x, step.id], { lo: from, hi: to, gradientScale: 1 / Math.sqrt(elements * Math.max(1, to)) });
+      const of = `${name}.step${all.length === 1 ? '' : scheme.bits}`;
+      return {
+        id: b.input(of, { dtype: 'f32', shape }), name: of, initial: tensor('f32', shape, scale.map((v, i) => v * (size?.[i] ?? 1))),
+        rateScale: scheme.bits > MOST_LEARNT ? 0 : rateScale, decay: 0,
+      };
+    };
+    const known = steps.get(id) ?? all.map(parameter);
+    steps.set(id, known);
+    return onGrids(b, name, x, all.map((params, i) => ({ params, step: known[i].id })), all.length === 1 ? [] : shares(b, id), elements);
   };
   return {
     steps,
-    weight: (b, layer, weight) => quantized(b, layer.weight, `${layer.name}.weight`, weight, elementCount(b.shapeOf(weight))),
+    weight: (b, layer, weight, size) =>
+      quantized(b, layer.weight, `${layer.name}.weight`, weight, elementCount(b.shapeOf(weight)) / (quantizers.get(layer.weight)?.[0].scale.length ?? 1), size),
     value: (b, id, value) => quantized(b, id, id, value, elementCount(b.shapeOf(value).slice(1))),
   };
+}
+
+/** {@link mixedSteps} with one quantiser for each value. */
+export function learntSteps(params: ReadonlyMap<ValueId, QuantParams>, o: StepOptions = {}): LearntSteps {
+  const { steps, ...insertions } = mixedSteps(new Map([...params].map(([id, q]) => [id, [q]])), () => [], o);
+  return { ...insertions, get steps() { return new Map([...steps].map(([id, [step]]) => [id, step])); } };
 }
 
 /**
@@ -65,4 +113,36 @@ export function learntParams(
     }
     return [id, { ...q, scale }];
   }));
+}
+
+/**
+ * The graph with everything that has parameters quantised on the compiler's grids, in float: what a bundle computes but for rounding. Values
+ * keep their ids; `<id>` is what is quantised, its consumers read another. @param params of activations, one step each
+ */
+export function fakeQuantized(g: Graph, params: ReadonlyMap<ValueId, QuantParams>): Graph {
+  const ids = new IdPool();
+  for (const id of g.values.keys()) ids.reserve(id);
+  const values = new Map(g.values);
+  const quantized = new Map<ValueId, ValueId>();
+  const after = (id: ValueId): Node[] => {
+    const q = params.get(id);
+    if (!q) return [];
+    const { type, name } = valueOf(g, id);
+    const made = (what: string, t: TensorType): ValueId => {
+      const v = ids.fresh(`${id}.${what}`);
+      values.set(v, { id: v, name: `${name}.${what}`, type: t, precision: FLOAT });
+      return v;
+    };
+    const { lo, hi } = codeRange(q.scheme);
+    const step = made('step', { dtype: 'f32', shape: [] });
+    quantized.set(id, made('quantized', type));
+    return [
+      { op: 'const', inputs: [], outputs: [step], attrs: { data: tensor('f32', [], q.scale.slice(0, 1)) }, origin: name },
+      { op: 'lsq', inputs: [id, step], outputs: [quantized.get(id)!], attrs: { lo: lo - q.zeroPoint[0], hi: hi - q.zeroPoint[0], gradientScale: 1 }, origin: name },
+    ];
+  };
+  const read = (id: ValueId): ValueId => quantized.get(id) ?? id;
+  const first = g.inputs.flatMap(after);
+  const nodes = g.nodes.flatMap((n): Node[] => [{ ...n, inputs: n.inputs.map(read) }, ...n.outputs.flatMap(after)]);
+  return { ...g, values, nodes: [...first, ...nodes] };
 }

@@ -64,8 +64,15 @@ describe('trainable', () => {
     expect(t.parameters.map((p) => p.name)).toEqual(['first.weight', 'first.gamma', 'first.beta', 'second.weight', 'second.gamma', 'second.beta', 'third.weight', 'third.gamma', 'third.beta', 'last.weight', 'last.bias']);
     close(run(t, t.values.get(g.outputs[0])!), wanted);
     const folded = new Map(t.layers.map((l) => [l.layer.name, foldLayer(l, initial, initial(l.weight), batchStatistics(t, l, initial))]));
-    for (const f of folded.values()) f.factor.forEach((k) => expect(k).toBeCloseTo(1, 3));
+    for (const l of t.layers) close(folded.get(l.layer.name)!.weight, trainable(g).layers.find((m) => m.layer.name === l.layer.name)!.weight.initial);
     close([...evaluateGraph(replaceConstants(g, folded), new Map([[x, sample]])).values()][0], wanted);
+  });
+
+  it('normalised channels begin at one size, those of zeros as they are', () => {
+    const dead = replaceConstants(g, new Map([['first', { weight: tensor('f32', [4, 3, 3, 3], (initial(trainable(g).layers[0].weight).data as Float32Array).map((v, i) => (i < 27 ? 0 : i < 54 ? 1e-9 * v : v))) }]]));
+    const w = trainable(dead, { statistics }).layers[0].weight.initial.data as Float32Array;
+    const norms = [0, 1, 2, 3].map((c) => Math.hypot(...w.subarray(27 * c, 27 * (c + 1))));
+    norms.forEach((n, c) => expect(n).toBeCloseTo(c === 0 ? 0 : 1, 5));
   });
 
   it('trained and folded by the statistics of a batch gives on that batch what it gave in training', async () => {

@@ -13,8 +13,8 @@ export interface ChannelStatistics {
 
 /** What puts quantisers into the graph. Both give the value that takes the place of theirs. */
 export interface Insertions {
-  /** The weights that the layer multiplies with. */
-  weight?(b: GraphBuilder, layer: Layer, weight: ValueId): ValueId;
+  /** The weights that the layer multiplies with. @param size factor of each channel's weights, see {@link trainable} */
+  weight?(b: GraphBuilder, layer: Layer, weight: ValueId, size: Float32Array): ValueId;
   /** What the consumers of a value of the original graph read. */
   value?(b: GraphBuilder, id: ValueId, value: ValueId): ValueId;
 }
@@ -31,7 +31,10 @@ export interface TrainableLayer {
   readonly weight: Parameter;
   /** Without normalisation, where the layer has a bias. */
   readonly bias: Parameter | null;
-  /** y = γ·(z − mean)/√(variance + ε) + β, statistics of the batch, which are values of shape [channels, 1, 1]. */
+  /**
+   * y = |γ|·(z − mean)/√(variance + ε) + β, statistics of the batch, which are values of shape [channels, 1, 1]. The factor is never negative: it
+   * goes into the quantisation steps of the weights, and codes are not symmetric.
+   */
   readonly norm: { readonly gamma: Parameter; readonly beta: Parameter; readonly mean: ValueId; readonly variance: ValueId } | null;
 }
 
@@ -47,6 +50,8 @@ export interface Trainable {
 }
 
 const EPSILON = 1e-5;
+/** A channel that training switched off still needs a step. */
+const LEAST_GAMMA = 1e-8;
 
 /** Elements of a convolution's output but its channels. */
 const POSITIONS = [0, 2, 3] as const;
@@ -54,9 +59,26 @@ const POSITIONS = [0, 2, 3] as const;
 const clamped = (b: GraphBuilder, y: ValueId, activation: ConvAttrs['activation']): ValueId =>
   (!activation ? y : activation.min === 0 && activation.max === Infinity ? b.add('relu', [y]) : b.add('clip', [y], activation));
 
+/** Factors that bring each channel's weights to a root mean square of 1/√(inputs of a channel); 1 for channels of zeros. */
+function evened({ data, shape }: Tensor): Float32Array {
+  const inputs = data.length / shape[0];
+  return Float32Array.from({ length: shape[0] }, (_, c) => {
+    const squares = (data as Float32Array).subarray(c * inputs, (c + 1) * inputs).reduce((s, v) => s + v * v, 0);
+    const factor = Math.fround(1 / Math.sqrt(squares));
+    return Number.isFinite(factor) ? factor : 1;
+  });
+}
+
+const scaledRows = (t: Tensor, factor: Float32Array): Tensor => {
+  const inputs = t.data.length / t.shape[0];
+  return tensor('f32', t.shape, (t.data as Float32Array).map((v, i) => v * factor[Math.floor(i / inputs)]));
+};
+
 /**
  * Copies a simplified float graph at the training batch size. With statistics the network begins as the float one, but for what batches
- * differ from the whole: γ and β are the standard deviations and means themselves.
+ * differ from the whole: γ and β are the standard deviations and means themselves. The size of normalised weights has no effect but on how
+ * fast they learn; in float models that had normalisation folded in, channels that it had switched off are tiny, and would be thrown about.
+ * So all begin at the same size.
  */
 export function trainable(g: Graph, o: TrainableOptions = {}): Trainable {
   const b = createBuilder(`${g.name}.train`);
@@ -76,12 +98,14 @@ export function trainable(g: Graph, o: TrainableOptions = {}): Trainable {
 
   const layer = (n: Node, l: Layer): ValueId => {
     const known = shared.get(l.weight);
-    const weight = known ?? parameter(`${l.name}.weight`, constantData(producer, l.weight)!, o.decay ?? 0);
+    const statistics = known === undefined && n.op === 'conv' && typeOf(g, l.output).shape.length === 4 ? o.statistics?.get(l.name) : undefined;
+    const given = constantData(producer, l.weight)!;
+    const size = statistics ? evened(given) : new Float32Array(given.shape[0]).fill(1);
+    const weight = known ?? parameter(`${l.name}.weight`, scaledRows(given, size), o.decay ?? 0);
     shared.set(l.weight, weight);
-    const w = o.weight ? o.weight(b, l, weight.id) : weight.id;
+    const w = o.weight ? o.weight(b, l, weight.id, size) : weight.id;
     const attrs = n.attrs as ConvAttrs;
     const x = values.get(l.input)!;
-    const statistics = n.op === 'conv' && typeOf(g, l.output).shape.length === 4 ? o.statistics?.get(l.name) : undefined;
     if (!statistics) {
       const bias = n.inputs[2] === undefined ? null : constantData(producer, n.inputs[2]);
       const p = bias && parameter(`${l.name}.bias`, bias);
@@ -96,7 +120,7 @@ export function trainable(g: Graph, o: TrainableOptions = {}): Trainable {
     const flat = (v: ValueId): ValueId => compose.reshapeTo(b, v, [channels, 1, 1]);
     const mean = flat(compose.reduceMean(b, z, POSITIONS, false));
     const variance = b.add('relu', [compose.sub(b, flat(compose.reduceMean(b, compose.square(b, z), POSITIONS, false)), compose.square(b, mean))]);
-    const factor = compose.div(b, gamma.id, b.add('sqrt', [compose.shift(b, variance, EPSILON)]));
+    const factor = compose.div(b, b.add('abs', [gamma.id]), b.add('sqrt', [compose.shift(b, variance, EPSILON)]));
     const y = compose.add(b, compose.mul(b, z, factor), compose.sub(b, beta.id, compose.mul(b, mean, factor)));
     layers.push({ layer: l, weight, bias: null, norm: { gamma, beta, mean, variance } });
     return clamped(b, y, attrs.activation);
@@ -122,7 +146,7 @@ export interface FoldedLayer extends LayerConstants {
 }
 
 /**
- * Folds normalisation by given (population) statistics into weights and bias: W·γ/√(variance + ε) and β − mean·γ/√(variance + ε).
+ * Folds normalisation by given (population) statistics into weights and bias: W·|γ|/√(variance + ε) and β − mean·|γ|/√(variance + ε).
  * @param weight as the layer multiplies with, so quantised where it is
  */
 export function foldLayer(l: TrainableLayer, current: (p: Parameter) => Tensor, weight: Tensor, population: ChannelStatistics | null): FoldedLayer {
@@ -131,10 +155,9 @@ export function foldLayer(l: TrainableLayer, current: (p: Parameter) => Tensor, 
     return { weight, ...(l.bias ? { bias: current(l.bias).data as Float32Array } : {}), factor: new Float32Array(outs).fill(1) };
   }
   const [gamma, beta] = [l.norm.gamma, l.norm.beta].map((p) => current(p).data as Float32Array);
-  const factor = Float32Array.from(population.variance, (v, c) => gamma[c] / Math.sqrt(v + EPSILON));
-  const perChannel = weight.data.length / outs;
+  const factor = Float32Array.from(population.variance, (v, c) => Math.max(Math.abs(gamma[c]), LEAST_GAMMA) / Math.sqrt(v + EPSILON));
   return {
-    weight: tensor('f32', weight.shape, (weight.data as Float32Array).map((v, i) => v * factor[Math.floor(i / perChannel)])),
+    weight: scaledRows(weight, factor),
     bias: Float32Array.from(beta, (v, c) => v - population.mean[c] * factor[c]),
     factor,
   };

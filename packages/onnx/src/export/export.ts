@@ -23,7 +23,10 @@ const tensorProto = (name: string, t: Tensor): object => ({ name, dataType: ONNX
  * (default: the graph's own). Deterministic.
  * @throws E601 for an op that has no export row.
  */
-export const exportOnnx = (g: Graph, outputs: readonly ValueId[] = g.outputs): Uint8Array => write(g, outputs, false);
+export const exportOnnx = (g: Graph, outputs: readonly ValueId[] = g.outputs): Uint8Array => write(g, outputs, { ports: false, qdq: false });
+
+/** A float graph as an ONNX file for users: inputs and outputs carry their ONNX names, `metadata` becomes its `metadata_props`. @throws E601 as above */
+export const exportModel = (g: Graph, metadata: ReadonlyMap<string, string> = new Map()): Uint8Array => write(g, g.outputs, { ports: true, qdq: false, metadata });
 
 /**
  * A calibrated graph as ONNX bytes (opset 19) in QDQ form, which onnxruntime fuses to integer kernels: quantised activations pass
@@ -31,9 +34,16 @@ export const exportOnnx = (g: Graph, outputs: readonly ValueId[] = g.outputs): U
  * W8A8 layers int32. Fewer than 8 bits use fewer codes of the same containers. Inputs and outputs carry their ONNX names.
  * @throws E601 for an op that has no export row.
  */
-export const exportQdq = (g: Graph): Uint8Array => write(g, g.outputs, true);
+export const exportQdq = (g: Graph): Uint8Array => write(g, g.outputs, { ports: true, qdq: true });
 
-function write(g: Graph, outputs: readonly ValueId[], qdq: boolean): Uint8Array {
+/** `ports`: inputs and outputs under their ONNX names, in place of value ids. */
+interface WriteOptions {
+  readonly ports: boolean;
+  readonly qdq: boolean;
+  readonly metadata?: ReadonlyMap<string, string>;
+}
+
+function write(g: Graph, outputs: readonly ValueId[], { ports, qdq, metadata = new Map() }: WriteOptions): Uint8Array {
   const node: object[] = [];
   const initializer: object[] = [];
   // The node that a value came from gives its name; further nodes of the same origin get a number.
@@ -64,10 +74,9 @@ function write(g: Graph, outputs: readonly ValueId[], qdq: boolean): Uint8Array 
     typeOf: (name) => typeOf(g, idOf(name)),
   };
   const quantized = qdq ? new QdqWriter(g, context) : null;
-  /** Name of an input or output: the ONNX one in files for users. */
   const portName = (id: ValueId): string => {
     const { name } = valueOf(g, id);
-    return qdq && !g.values.has(name) ? name : id;
+    return ports && !g.values.has(name) ? name : id;
   };
   for (const id of g.inputs) {
     if (portName(id) !== id) context.emit('Identity', [portName(id)], [id]);
@@ -105,6 +114,7 @@ function write(g: Graph, outputs: readonly ValueId[], qdq: boolean): Uint8Array 
     irVersion: 9,
     producerName: 'bitloom',
     opsetImport: [{ domain: '', version: EXPORT_OPSET }],
+    metadataProps: [...metadata].map(([key, value]) => ({ key, value })),
     graph: { name: g.name, node, initializer, input: g.inputs.map((id) => valueInfo(portName(id), id)), output },
   } as never);
   return onnx.ModelProto.encode(model).finish();

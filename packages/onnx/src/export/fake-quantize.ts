@@ -37,6 +37,26 @@ export const FAKE_QUANTIZE = {
     if (o === undefined) op('Mul', [code, s], out);
     else op('Add', [op('Mul', [code, s]), o], out);
   },
+  /** With steps of rank 0 codes are clipped as bytes, and pᵢ·sᵢ is the scale that makes them numbers. */
+  mixed_lsq(c: ExportContext, n: Node<never>): void {
+    const { quantizers } = n.attrs as { readonly quantizers: readonly Attrs[] };
+    const [x, ...rest] = n.inputs;
+    const op = through(c);
+    const terms = quantizers.map(({ lo, hi }, i) => {
+      const [s, p] = [rest[2 * i], rest[2 * i + 1]];
+      const { dtype, shape } = c.typeOf(s);
+      const type = codeType(lo, hi);
+      if (!type || shape.length > 0 || dtype !== 'f32') {
+        const code = op('Clip', [op('Round', [op('Div', [x, s])]), c.constant(scalar(dtype, lo)), c.constant(scalar(dtype, hi))]);
+        return op('Mul', [op('Mul', [code, s]), p]);
+      }
+      const byte = (v: number): string => c.constant(scalar(type, v));
+      return op('DequantizeLinear', [op('Clip', [op('QuantizeLinear', [x, s, byte(0)]), byte(lo), byte(hi)]), op('Mul', [s, p]), byte(0)]);
+    });
+    const sum = terms.slice(1, -1).reduce((all, t) => op('Add', [all, t]), terms[0]);
+    if (terms.length === 1) op('Identity', [sum], n.outputs[0]);
+    else op('Add', [sum, terms[terms.length - 1]], n.outputs[0]);
+  },
   pact(c: ExportContext, n: Node<never>): void {
     const [x, alpha] = n.inputs;
     const op = through(c);

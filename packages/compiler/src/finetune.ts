@@ -1,0 +1,142 @@
+/** Fine-tuning: a float model and bits in, a model whose weights and steps were trained at these bits out. */
+import { createHash } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import { writeFileAtomic } from '@bitloom/bundle';
+import { activationParams, collectHistograms, mergeHistograms } from '@bitloom/calibrate';
+import { batches, openData, remembered } from '@bitloom/data';
+import { fail } from '@bitloom/diagnostics';
+import { compileGraph } from '@bitloom/engine';
+import { type Graph, type ValueId, deadCode, producers, typeOf, valueOf } from '@bitloom/ir';
+import type { QuantParams } from '@bitloom/numerics';
+import { type BitChoice, averageBits, classifierLogits, readAssignment, toAssignment } from '@bitloom/search';
+import { reshape } from '@bitloom/tensor';
+import { type CheckpointStore, type EpochLog, type TunedNetwork, fakeQuantized, finetune as train, largest } from '@bitloom/train';
+import { activationScheme, applyAssignment, quantizable, replaceConstants } from '@bitloom/transforms';
+import { type FinetuneConfig, finetuneConfigSchema, parseConfig } from './config.js';
+import { atBatch, inputSpecs, loadModel } from './model.js';
+import { type FinetuneOptions, searchOptionsSchema } from './options.js';
+import { type Hooks, parametersOf } from './pipeline.js';
+import { calibrationOptions, observe, searchProblem } from './search.js';
+import { writeTuned } from './tuned.js';
+
+export interface FinetuneReport {
+  /** ONNX file written; null without an output. */
+  readonly model: string | null;
+  /** Steps of an epoch. */
+  readonly steps: number;
+  /** Mean loss and share of right answers in training; share of right answers on `--eval` data after the epoch. */
+  readonly epochs: readonly { readonly loss: number; readonly accuracy: number | null; readonly evaluated: number | null }[];
+  /** Averages over parameters and over MACs. */
+  readonly bits: { readonly weights: number; readonly activations: number };
+  readonly seconds: number;
+}
+
+/** Decoded samples kept in memory. */
+const REMEMBERED_BYTES = 2 ** 31;
+const SAVE_EVERY = 100;
+
+/** A checkpoint in a file. */
+export const fileStore = (path: string): CheckpointStore => ({
+  load: () => readFile(path).catch((e: NodeJS.ErrnoException) => (e.code === 'ENOENT' ? null : fail('E704', 'checkpoint cannot be read', { node: path, found: e.code }, e))),
+  save: (data) => writeFileAtomic(path, data),
+});
+
+/** @throws E304, E303 for the data, E404 when training diverges, E502 for the assignment, E706 for another run's checkpoint, and as the steps of compile do */
+export async function finetune(path: string, config: FinetuneConfig, hooks: Hooks = {}): Promise<FinetuneReport> {
+  const { output, ...o } = parseConfig(finetuneConfigSchema, config);
+  if ((o.assignment === null) === (o.precision === null)) {
+    fail('E103', 'fine-tuning needs the bits', { found: o.assignment === null ? 'neither --assignment nor --precision' : '--assignment and --precision', remedy: 'give one of them' });
+  }
+  const progress = hooks.progress ?? (() => {});
+  const started = performance.now();
+  const model = await loadModel(path, o.define);
+  const g = (await atBatch(model, o.batch)) ?? fail('E204', 'the model cannot be trained on that many samples', {
+    node: model.name, found: `--batch ${o.batch}`, remedy: 'export the model with a symbolic batch dimension and without constant shapes inside',
+  });
+  const logits = classifierLogits(g) ?? fail('E601', 'only classifiers can be fine-tuned', { node: model.name, expected: 'one output, [batch, classes]' });
+  const search = searchOptionsSchema.parse({ define: o.define, calib: o.data, preprocessing: o.preprocessing, samples: o.samples, precision: o.precision, pin: o.pin, freeEnds: o.freeEnds, seed: o.seed });
+  const observed = await observe(model, search, progress);
+  const { problem, strategy, options } = searchProblem(model, search, observed, null, progress) ?? fail('E103', 'nothing to train at f32', { remedy: 'give the bits' });
+  const choice: BitChoice = o.assignment === null ? (await strategy.search(problem, options)).choice : readAssignment(problem, await readJson(o.assignment));
+  const sites = quantizable(g);
+  const chosen = applyAssignment(problem.graph, toAssignment(sites, choice));
+  const initial = await parametersOf(chosen, model, observed, search, progress);
+  // A group's first value is quantised, what moves its elements keeps the codes. Streams have bits to spare: they are calibrated in the end.
+  const trained = new Map([...sites.layers.map((l) => l.weight), ...sites.groups.filter((a) => a.layers.length > 0).map((a) => a.id)]
+    .flatMap((id) => (initial.has(id) ? [[id, initial.get(id)!] as const] : [])));
+
+  const data = remembered(await openData(o.data, inputSpecs(g), o.preprocessing), REMEMBERED_BYTES);
+  const evaluation = o.eval === null ? null : remembered(await openData(o.eval, inputSpecs(g), o.preprocessing), REMEMBERED_BYTES);
+  // Places of files do not matter, what is in them does.
+  const { assignment: _, eval: __, data: ___, checkpoint, ...rest } = o;
+  const identity = createHash('sha256').update(JSON.stringify([model.sha256, data.fingerprint, rest, [...choice.weights], [...choice.activations]])).digest('hex');
+  const file = checkpoint ?? (output === null ? null : `${output}.checkpoint`);
+  const tunedGraph = (n: TunedNetwork, of: Graph): Graph => deadCode(replaceConstants(of, n.layers));
+  /** Parameters of the activations that are quantised, groups whole. */
+  const activations = (learnt: ReadonlyMap<ValueId, QuantParams>): Map<ValueId, QuantParams> =>
+    new Map(sites.groups.flatMap((a) => (learnt.has(a.id) ? a.values.map((v) => [v, learnt.get(a.id)!] as const) : [])));
+  const steps = Math.floor(data.size / o.batch) * o.epochs;
+
+  const run = await train({ graph: g, logits, params: trained, data }, trainingOptions(o), {
+    identity, store: file === null ? null : fileStore(file), saveEvery: SAVE_EVERY,
+    progress: (p) => progress(`training, loss ${p.loss.toFixed(3)}${p.accuracy === null ? '' : `, right ${(100 * p.accuracy).toFixed(0)} %`}`, p.step, p.total),
+    ...(evaluation ? { evaluate: async (n: TunedNetwork): Promise<number> => {
+      const share = await accuracy(fakeQuantized(tunedGraph(n, g), activations(n.params)), logits, evaluation);
+      progress(`evaluated: ${(100 * share).toFixed(2)} %`, 1, 1);
+      return share;
+    } } : {}),
+  });
+  const { network, log } = run;
+
+  // Streams of the trained network, whose layers read quantised inputs.
+  const learnt = activations(network.params);
+  const small = tunedGraph(network, observed.graph);
+  const streams = sites.groups.filter((a) => !learnt.has(a.id) && initial.has(a.id));
+  const histograms = await collectHistograms(fakeQuantized(small, learnt), streams.flatMap((a) => a.values), observed.data, progress);
+  const params = new Map([...network.params, ...learnt]);
+  for (const a of streams) {
+    const q = activationParams(mergeHistograms(a.values.map((v) => histograms.get(v)!)), activationScheme(choice.activations.get(a.id)!), calibrationOptions(search));
+    for (const v of a.values) params.set(v, q);
+  }
+  // What layers read directly, since its bits are those of the stream.
+  const producer = producers(g);
+  for (const a of sites.groups) if (!params.has(a.id)) params.set(a.id, params.get(producer.get(a.id)!.inputs[0])!);
+  if (output !== null) await writeFileAtomic(output, await writeTuned(model.graph, tunedGraph(network, model.graph), { choice, params }));
+  if (file !== null) await rm(file, { force: true });
+  const average = averageBits(problem, choice);
+  return {
+    model: output, steps: steps / o.epochs, epochs: log.map(({ loss, accuracy: a, evaluated }: EpochLog) => ({ loss, accuracy: a, evaluated })),
+    bits: { weights: average.weightBits, activations: average.activationBits }, seconds: (performance.now() - started) / 1000,
+  };
+}
+
+const trainingOptions = (o: FinetuneOptions): Parameters<typeof train>[1] => ({
+  epochs: o.epochs, rate: o.rate, stepRate: o.stepRate, warmUp: o.warmUp, decay: o.decay, smoothing: o.smoothing, distillation: o.distillation, temperature: o.temperature,
+  augmentation: o.crop > 0 || o.flip ? { pad: o.crop, flip: o.flip } : null, fill: [], seed: o.seed, device: o.device,
+});
+
+async function readJson(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => fail('E704', 'assignment cannot be read', { node: path, found: cause.code }, cause));
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    return fail('E502', 'the assignment is not JSON', { node: path, remedy: 'make one with bitloom search -o' }, cause);
+  }
+}
+
+/** Share of samples whose largest logit is that of the label. */
+async function accuracy(g: Graph, logits: ValueId, data: Awaited<ReturnType<typeof openData>>): Promise<number> {
+  const session = await compileGraph(g, [logits]);
+  const size = typeOf(g, g.inputs[0]).shape[0];
+  let [right, seen] = [0, 0];
+  try {
+    for await (const b of batches(data, size, Array.from({ length: Math.ceil(data.size / size) * size }, (_, i) => i % data.size))) {
+      const out = await session.run(new Map(g.inputs.map((id) => [id, reshape(b.inputs.get(valueOf(g, id).name)!, typeOf(g, id).shape)])));
+      largest(out.get(logits)!).slice(0, data.size - seen).forEach((c, i) => { if (c === b.labels![i]) right++; });
+      seen += size;
+    }
+  } finally {
+    await session.close();
+  }
+  return right / data.size;
+}
