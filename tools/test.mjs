@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { cCompiler, root, run, say, setUp, tsc } from './setup.mjs';
 
 const slow = process.argv.includes('--slow');
-const SLOW = ['--project', 'conformance', '--project', 'backend-c', 'src/node-cases.test.ts', 'src/conv.test.ts'];
+const SLOW = ['--project', 'conformance', '--project', 'backend-c', '--project', 'study', 'src/node-cases.test.ts', 'src/conv.test.ts', 'src/kill.test.ts'];
 
 setUp();
 let passed = 0;

@@ -19,6 +19,8 @@ function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, 
 const SHOWN: Readonly<Record<string, readonly (readonly [string, keyof typeof CONTRACTS])[]>> = {
   compile: [['', 'compile'], ['With `--stop-after`', 'stopped']],
   search: [['', 'search']],
+  finetune: [['', 'finetune']],
+  study: [['', 'study']],
   tune: [['', 'tune']],
   eval: [['', 'eval']],
   verify: [['', 'verify']],

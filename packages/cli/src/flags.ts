@@ -28,6 +28,15 @@ export function pair(flag: string, text: string): [string, string] {
   return at > 0 && at < text.length - 1 ? [text.slice(0, at), text.slice(at + 1)] : refuse(flag, text, 'NAME=VALUE');
 }
 
+/** Names and the like, separated by commas. */
+export const list = (text: string): string[] => text.split(',').map((t) => t.trim());
+
+/** `strategy.key=value` */
+export function scoped(flag: string, text: string): [string, string, string] {
+  const [, scope, key, value] = /^([^.=]+)\.([^=]+)=(.+)$/.exec(text) ?? refuse(flag, text, 'STRATEGY.NAME=VALUE');
+  return [scope, key, value];
+}
+
 export function oneOf<T extends string>(flag: string, text: string, choices: readonly T[]): T {
   return choices.find((c) => c === text) ?? fail('E101', `bad value of ${flag}`, {
     node: flag, found: text, expected: choices.join(', '), remedy: meant(text, choices),

@@ -301,7 +301,7 @@ describe('end to end', () => {
 
   test('eval: exactly the contract, W8A8 near float', async () => {
     const float = await json('eval', MODEL, '--data', DATA);
-    expect(Object.keys(float.value)).toEqual(['samples', 'top1', 'loss']);
+    expect(Object.keys(float.value)).toEqual(['samples', 'top1', 'loss', 'agreement']);
     const bundle = await json('eval', BUNDLE, '--data', DATA);
     expect([float.value.samples, bundle.value.samples]).toEqual([48, 48]);
     expect(Math.abs(Number(float.value.loss) - Number(bundle.value.loss))).toBeLessThan(0.5);
@@ -309,7 +309,7 @@ describe('end to end', () => {
     expect(offset.value.samples).toBe(12);
     writeFileSync(folder.path('plain.npz'), writeNpz(new Map([['x', readNpz(readFileSync(DATA)).get('x')!]])));
     const unlabelled = await json('eval', BUNDLE, '--data', folder.path('plain.npz'));
-    expect(unlabelled.value).toEqual({ samples: 48, top1: null, loss: null });
+    expect(unlabelled.value).toEqual({ samples: 48, top1: null, loss: null, agreement: null });
     expect(unlabelled.err).toContain('WARNING');
   });
 
@@ -360,7 +360,7 @@ describe('looking inside', () => {
   test('--print-ir-after all prints each step on stderr', async () => {
     const { code, out, err } = await bitloom('compile', MODEL, ...QUICK, '--print-ir-after', 'all', '--json');
     expect(code).toBe(0);
-    expect([...err.matchAll(/^\/\/ after ([\w-]+)$/gm)].map((m) => m[1])).toEqual(['import', 'simplify', 'fuse-activation', 'candidates', 'chosen', 'calibrated']);
+    expect([...err.matchAll(/^\/\/ after ([\w-]+)$/gm)].map((m) => m[1])).toEqual(['import', 'simplify', 'fuse-activation', 'streams', 'candidates', 'chosen', 'calibrated']);
     expect(() => JSON.parse(out)).not.toThrow();
     const one = await bitloom('compile', MODEL, ...QUICK, '--print-ir-after', 'chosen');
     expect(one.err.match(/^\/\/ after/gm)).toHaveLength(1);
@@ -381,7 +381,7 @@ describe('looking inside', () => {
     expect(readFileSync(file, 'utf8').trimEnd()).toBe(out.trimEnd());
   });
 
-  test('-v names the steps', async () => expect((await bitloom('compile', MODEL, '--precision', 'f32', '-v')).err).toMatch(/ s {2}simplify\n.* s {2}fuse-activation\n.* s {2}done/));
+  test('-v names the steps', async () => expect((await bitloom('compile', MODEL, '--precision', 'f32', '-v')).err).toMatch(/ s {2}simplify\n.* s {2}fuse-activation\n.* s {2}streams\n.* s {2}done/));
 });
 
 describe('configuration files', () => {

@@ -1,5 +1,4 @@
 /** The command line: arguments in, exit code out. */
-import { abandonOutput } from '@bitloom/compiler';
 import { BitloomError, type Diagnostic, formatDiagnostic, toDiagnostic } from '@bitloom/diagnostics';
 import { CommanderError } from 'commander';
 import { defineProgram } from './program.js';
@@ -34,7 +33,7 @@ export async function main(argv: readonly string[], io: Io = processIo()): Promi
   } catch (error) {
     session.progress.clear();
     if (io.signal?.aborted) {
-      if (session.output !== null) abandonOutput(session.output);
+      if (session.output !== null) session.abandon(session.output);
       io.err('interrupted\n');
       return INTERRUPTED;
     }

@@ -3,23 +3,26 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  type CompileConfig, type Hooks, type TuneConfig, PASSES, PHASES, type Phase, RANGE_METHODS, STRATEGIES, TARGETS, VERSION, compile, compileOptionsSchema, compileToText, evaluate, inspect, readConfig, readInputs, runBundle,
+  type CompileConfig, type FinetuneConfig, type Hooks, type TuneConfig, PASSES, PHASES, type Phase, DEVICES, RANGE_METHODS, ROUNDINGS, STRATEGIES, TARGETS, VERSION, abandonOutput, compile, compileOptionsSchema, compileToText, evaluate, finetune, finetuneOptionsSchema, inspect, readConfig, readInputs, runBundle,
   search, searchConfigSchema, tune, verifyBundle, writeFileAtomic,
 } from '@bitloom/compiler';
 import { PEERS, type PeerName, benchBundle } from '@bitloom/bench';
-import { fail, formatDiagnostic } from '@bitloom/diagnostics';
+import { BitloomError, fail, formatDiagnostic } from '@bitloom/diagnostics';
+import { type StudyConfig, abandonStudy, failureOf, study } from '@bitloom/study';
 import { type Tensor, writeNpy, writeNpz } from '@bitloom/tensor';
 import { Command, Option } from 'commander';
-import { bitList, integer, number, numbers, oneOf, pair } from './flags.js';
+import { bitList, integer, list, number, numbers, oneOf, pair, scoped } from './flags.js';
 import type { Io } from './main.js';
 import { type ProgressLine, progressLine } from './progress.js';
-import { benchText, compileText, evalText, inspectText, runText, searchText, tuneText, verifyText } from './tables.js';
+import { benchText, compileText, evalText, finetuneText, inspectText, runText, searchText, studyText, tuneText, verifyText } from './tables.js';
 
 /** State of one invocation. */
 export interface Session {
   exitCode: number;
   /** What the verb will write, for an interrupt. */
   output: string | null;
+  /** Removes what of `output` is half-written. */
+  abandon: (output: string) => void;
   readonly progress: ProgressLine;
 }
 
@@ -42,6 +45,7 @@ const EXIT_CODES = [
 export const exitCodes: readonly (readonly [number, string])[] = EXIT_CODES;
 
 const defaults = compileOptionsSchema.parse({});
+const training = finetuneOptionsSchema.parse({ data: '-' });
 
 const DATA_HELP = `images:DIR (one folder a class), idx:FILE (MNIST family), cifar10:FILE, npz:FILE
 (arrays by input name, optionally labels), each gzipped or not; the kind may be left out where the path tells it`;
@@ -97,7 +101,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     option('--budget <kind=limit>', 'size=40kB, size=12.5% (of float weights), bops=2G, bops=25% (of W8A8), bits=4 (average), latency=3ms, latency=60% (of W8A8); size=50%w8a8 and bops=1%float name what the share is of', text),
     option('--precision <p>', 'the same everywhere: w4a8, or f32', text),
     option('--weights <bits,…>', 'candidates for weights, 1 to 8 (default: 2 to 8 with a budget, else 8)', bitList),
-    option('--activations <bits,…>', 'candidates for activations, 1 to 8 (default: 8)', bitList),
+    option('--activations <bits,…>', 'candidates for what layers read, 1 to 8 (default: 8)', bitList),
     option('--strategy <name>', `${[...STRATEGIES.keys()].join(' or ')} (default: mckp with a budget, else uniform)`, among([...STRATEGIES.keys()])),
     repeated('--strategy-option <key=value>', 'option of the strategy; mckp: solver=exact or solver=greedy', pair),
     repeated('--pin <node=bits>', 'fixes a layer: conv1=w8a8, conv1=w4 or conv1=a8'),
@@ -110,14 +114,35 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     option('--percentile <p>', `for percentile, 50 to 100 (default: ${defaults.percentile})`, number),
     option('--symmetric', 'activation ranges symmetric about zero'),
     option('--no-bias-correction', 'leaves biases as they are'),
+    option('--rounding <how>', `of weights: ${ROUNDINGS.join(' or ')}, which learns it from the output error of each layer (default: ${defaults.rounding})`, among(ROUNDINGS)),
+    option('--equalize', 'scales neighbouring layers so that both have the same ranges of weights a channel'),
   ],
 });
+
+/** How fine-tuning learns. */
+const learning = (): Option[] => [
+  option('--batch <n>', `samples of a step (default: ${training.batch})`, (f, t) => integer(f, t, 1)),
+  option('--rate <n>', `learning rate of SGD with momentum, which falls to 0 along a cosine (default: ${training.rate})`, number),
+  option('--step-rate <n>', `factor of it for quantisation steps (default: ${training.stepRate})`, number),
+  option('--warm-up <share>', `share of the run in which the rate rises (default: ${training.warmUp})`, number),
+  option('--decay <n>', `weight decay (default: ${training.decay})`, number),
+  option('--smoothing <n>', `label smoothing, 0 to 1 (default: ${training.smoothing})`, number),
+  option('--distillation <share>', `share of the loss that is the distance from the float model's answers, 0 to 1 (default: ${training.distillation})`, number),
+  option('--temperature <t>', `of distillation (default: ${training.temperature})`, number),
+  option('--device <device>', `${DEVICES.join(', ')}: what trains, as far as onnxruntime offers it (default: ${training.device})`, among(DEVICES)),
+];
+
+/** Changes of training images at random. */
+const augmentation = (): Option[] => [
+  option('--crop <pixels>', 'training images are moved at random by up to so many pixels (default: 0)', (f, t) => integer(f, t, 0)),
+  option('--flip', 'training images are mirrored at random, left to right'),
+];
 
 const targetOf = (): Option => option('--target <target>', 'of a bundle with both: wasm (the fastest module that runs here) or c (default: wasm)', among(['wasm', 'c']));
 
 export function defineProgram(io: Io): { program: Command; session: Session } {
   const progress = progressLine(io.err, io.tty);
-  const session: Session = { exitCode: 0, output: null, progress };
+  const session: Session = { exitCode: 0, output: null, abandon: abandonOutput, progress };
 
   const program = new Command('bitloom')
     .description('Compiles float ONNX networks to mixed-precision bundles that run as WebAssembly and as C with identical bits.')
@@ -230,6 +255,116 @@ Examples:
     return { json: report, text: searchText(report) };
   });
 
+  verb('finetune', ['<model>', 'ONNX file of a classifier'], 'train a model at given bits; compile takes the result with its learnt steps', {
+    'Output:': [
+      option('-o, --output <file>', 'where the fine-tuned model goes: ONNX', text),
+      option('--checkpoint <file>', 'state of the run, from which the same command goes on (default: the output with .checkpoint)', text),
+    ],
+    'Data:': [
+      option('--data <data>', 'labelled training data', text).makeOptionMandatory(),
+      option('--eval <data>', 'labelled data on which the quantised network is evaluated after each epoch, for the report alone', text),
+      option('--samples <n>', `samples for calibration before training, drawn at random (default: ${defaults.samples})`, (f, t) => integer(f, t, 1)),
+      ...augmentation(),
+      ...preprocessing(),
+      define(),
+    ],
+    'Bits:': [
+      option('--assignment <file>', 'bits from bitloom search -o', text),
+      option('--precision <p>', 'the same everywhere: w2a2', text),
+      repeated('--pin <node=bits>', 'fixes a layer, with --precision: conv1=w8a8, conv1=w4 or conv1=a8'),
+      option('--free-ends', 'first and last layer are not pinned to 8 bits'),
+    ],
+    'Training:': [
+      option('--epochs <n>', `passes over the data (default: ${training.epochs})`, (f, t) => integer(f, t, 1)),
+      ...learning(),
+      option('--seed <n>', `of everything drawn at random (default: ${training.seed})`, (f, t) => integer(f, t)),
+    ],
+  }, `Data is ${DATA_HELP}.
+A run that is interrupted goes on where it was when the same command is given again, to the same result.
+
+Examples:
+  bitloom finetune net.onnx --precision w4a4 --data images:train --epochs 3 --crop 4 --flip -o net.w4a4.onnx
+  bitloom finetune net.onnx --assignment net.assignment.json --data train.npz --eval test.npz -o net.tuned.onnx
+  bitloom compile net.tuned.onnx -o dist/net`,
+  async (path, flags, hooks) => {
+    session.output = (flags.output as string | undefined) ?? null;
+    const { stepRate, warmUp, define: defined, json: _, quiet: __, verbose: ___, stack: ____, scale, mean, std, layout, channels, resize, ...rest } = flags;
+    const report = await finetune(path, given({
+      ...rest, stepRate, warmUp, define: Object.fromEntries((defined as [string, number][] | undefined) ?? []),
+      preprocessing: given({ scale, mean, std, layout, channels, resize }),
+    }) as FinetuneConfig, hooks);
+    if (report.model === null) hooks.warn!('the trained model is not kept: give -o FILE');
+    return { json: report, text: finetuneText(report) };
+  });
+
+  const strategies = [...STRATEGIES.keys()];
+  verb('study', ['<model>', 'ONNX file of a classifier'], 'compare strategies at budgets over seeds: tables and plots of accuracy against cost', {
+    'Output:': [
+      option('-o, --output <folder>', 'where the study goes; one that is there is gone on with', text).makeOptionMandatory(),
+      repeated('--target <target>', `whose code is made and whose latency is predicted: ${TARGETS.join(', ')} (default: wasm)`, among(TARGETS)),
+    ],
+    'Study:': [
+      option('--strategies <names,…>', strategies.join(', '), (flag, t) => list(t).map((n) => oneOf(flag, n, strategies))),
+      option('--budgets <kind=limit,…>', 'limits that each strategy is run at, as --budget of search', (_, t) => list(t)),
+      option('--precisions <p,…>', 'rows with the same bits everywhere: w2a2,w4a4', (_, t) => list(t)),
+      option('--seeds <n,…>', 'runs of each row; tables show mean and sample standard deviation (default: 0)', (flag, t) => list(t).map((n) => integer(flag, n))),
+      repeated('--strategy-option <strategy.key=value>', 'option of one strategy: mckp.solver=greedy', scoped),
+    ],
+    'Data:': [
+      option('--data <data>', 'training data, which searches, calibration and fine-tuning see', text).makeOptionMandatory(),
+      option('--eval <data>', 'labelled data on which accuracy is measured, and nothing else', text).makeOptionMandatory(),
+      option('--samples <n>', `samples for search and calibration, drawn at random (default: ${defaults.samples})`, (f, t) => integer(f, t, 1)),
+      option('--label-offset <n>', 'added to the predicted class before it is compared; -1 for models whose class 0 is background (default: 0)', (f, t) => integer(f, t)),
+      ...augmentation(),
+      ...preprocessing(),
+      define(),
+    ],
+    'Bits:': [
+      option('--weights <bits,…>', 'candidates for weights, 1 to 8 (default: those of each strategy)', bitList),
+      option('--activations <bits,…>', 'candidates for what layers read, 1 to 8 (default: those of each strategy)', bitList),
+      repeated('--pin <node=bits>', 'fixes a layer: conv1=w8a8, conv1=w4 or conv1=a8'),
+      option('--free-ends', 'first and last layer are not pinned to 8 bits'),
+      option('--rounding <how>', `of weights, before fine-tuning: ${ROUNDINGS.join(' or ')} (default: ${defaults.rounding})`, among(ROUNDINGS)),
+      option('--costs <file>', 'times measured by bitloom tune (default: times of a reference machine)', text),
+    ],
+    'Training:': [
+      option('--epochs <n>', 'of fine-tuning at the bits found (default: 0, none)', (f, t) => integer(f, t, 0)),
+      repeated('--finetune-epochs <strategy=n>', 'the same for one strategy, such as one that trains while it searches', (flag, t) => {
+        const [name, n] = pair(flag, t);
+        return [oneOf(flag, name, strategies), integer(flag, n, 0)];
+      }),
+      ...learning(),
+    ],
+  }, `Data is ${DATA_HELP}.
+Every strategy runs at every budget with every seed: search, fine-tuning where asked for, compilation, and evaluation of the compiled bundle. The
+float model is a row of its own. What is done is kept: a study that was interrupted, or is asked for more, is gone on with by the same command.
+Written are study.json, .csv, .md and .html, three plots as SVG, times.json, and below cells/ all that was made. Budgets that cannot be met
+are rows without a result; the exit code tells of them where no cell has one.
+
+Examples:
+  bitloom study net.onnx --data images:train --eval images:test --strategies uniform,random,mckp --budgets bops=3%,bops=6% --weights 2,3,4,8 --activations 2,3,4,8 -o study
+  bitloom study net.onnx --data train.npz --eval test.npz --strategies mckp --budgets size=12.5% --precisions w2a2,w4a4 --seeds 0,1,2 --epochs 5 --crop 4 --flip -o study`,
+  async (path, flags, hooks) => {
+    session.output = flags.output as string;
+    session.abandon = abandonStudy;
+    const byStrategy = (flags.strategyOption as [string, string, string][] | undefined) ?? [];
+    const { batch, rate, stepRate, warmUp, decay, smoothing, distillation, temperature, device, crop, flip } = flags;
+    const report = await study(path, given({
+      data: flags.data, eval: flags.eval, strategies: flags.strategies, budgets: flags.budgets, precisions: flags.precisions, seeds: flags.seeds, epochs: flags.epochs,
+      strategyOptions: Object.fromEntries(byStrategy.map(([name]) => [name, Object.fromEntries(byStrategy.filter(([n]) => n === name).map(([, k, v]) => [k, literal(v)]))])),
+      finetuneEpochs: Object.fromEntries((flags.finetuneEpochs as [string, number][] | undefined) ?? []),
+      training: given({ batch, rate, stepRate, warmUp, decay, smoothing, distillation, temperature, device, crop, flip }),
+      define: Object.fromEntries((flags.define as [string, number][] | undefined) ?? []), preprocessing: preprocessingOf(flags), samples: flags.samples, labelOffset: flags.labelOffset,
+      weights: flags.weights, activations: flags.activations, pin: flags.pin, freeEnds: flags.freeEnds, rounding: flags.rounding, costs: flags.costs, target: flags.target, output: flags.output,
+    }) as StudyConfig, { ...hooks, cell: (line) => { if (!flags.quiet) log(line); } });
+    const failure = failureOf(report);
+    if (failure) {
+      session.exitCode = new BitloomError(failure).exitCode;
+      log(formatDiagnostic(failure));
+    }
+    return { json: report, text: studyText(report, flags.output as string) };
+  });
+
   verb<string | undefined>('tune', ['[model]', 'ONNX file; without one typical layers are timed, and costs of any model are estimated from them'], 'time kernels on this machine, for --costs', {
     'Output:': [
       option('-o, --output <file>', 'cost table: JSON; one that is there is gone on with', text),
@@ -270,6 +405,7 @@ Examples:
       option('--samples <n>', 'that many, drawn at random (default: all)', (f, t) => integer(f, t, 1)),
       option('--seed <n>', 'of the draw (default: 0)', (f, t) => integer(f, t)),
       option('--label-offset <n>', 'added to the predicted class before it is compared; -1 for models whose class 0 is background (default: 0)', (f, t) => integer(f, t)),
+      option('--agree <model>', 'ONNX file with which a bundle is compared, such as that of compile --emit-qdq: share of samples with the same largest output', text),
       ...preprocessing(),
       define(),
     ],
@@ -286,7 +422,7 @@ Examples:
     const options = bundle ? { define: {}, preprocessing: preprocessingOf(flags) } : await configured(flags);
     const report = await evaluate(path, {
       data: flags.data as string, preprocessing: options.preprocessing ?? null, define: options.define ?? {}, samples: (flags.samples as number | undefined) ?? null,
-      seed: (flags.seed as number | undefined) ?? 0, target: (flags.target as 'wasm' | 'c' | undefined) ?? null, labelOffset: (flags.labelOffset as number | undefined) ?? 0,
+      seed: (flags.seed as number | undefined) ?? 0, target: (flags.target as 'wasm' | 'c' | undefined) ?? null, labelOffset: (flags.labelOffset as number | undefined) ?? 0, agree: (flags.agree as string | undefined) ?? null,
     }, hooks.progress);
     if (report.top1 === null) hooks.warn!('the data has no labels: accuracy is unknown');
     return { json: report, text: evalText(report) };
@@ -405,7 +541,7 @@ async function configured(f: Flags): Promise<CompileConfig> {
     f.budget !== undefined ? { ...rest, strategy, strategyOptions, weights, activations } : f.precision !== undefined || f.assignment !== undefined ? rest : written;
   const flags = given({
     calib: f.calib, batch: f.batch, costs: f.costs, samples: f.samples, precision: f.precision, budget: f.budget, strategy: f.strategy, weights: f.weights, activations: f.activations,
-    freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined,
+    freeEnds: f.freeEnds, calibration: f.calibration, percentile: f.percentile, symmetric: f.symmetric, biasCorrection: f.biasCorrection === false ? false : undefined, rounding: f.rounding, equalize: f.equalize,
     seed: f.seed, target: f.target, threads: f.threads, assignment: f.assignment, cName: f.cName, output: f.output, emitQdq: f.emitQdq,
   }) as CompileConfig;
   return {

@@ -1,6 +1,7 @@
 /** Reports for people. */
 import type { BundleBenchReport } from '@bitloom/bench';
-import type { BundleReport, BudgetUse, CompileReport, EvalReport, ModelReport, SearchReport, TuneReport, VerifyReport } from '@bitloom/compiler';
+import type { BundleReport, BudgetUse, CompileReport, EvalReport, FinetuneReport, ModelReport, SearchReport, TuneReport, VerifyReport } from '@bitloom/compiler';
+import { type StudyReport, failuresOf, summaryTable } from '@bitloom/study';
 import type { Tensor } from '@bitloom/tensor';
 
 /** Columns padded to their widest cell; columns of numbers to the right. */
@@ -69,6 +70,20 @@ export function compileText(r: CompileReport): string {
   ].join('\n');
 }
 
+export function finetuneText(r: FinetuneReport): string {
+  const share = (v: number | null): string => (v === null ? '–' : `${(100 * v).toFixed(2)} %`);
+  return [
+    table(['epoch', 'loss', 'right in training', 'right on --eval'], r.epochs.map((e, i) => [i + 1, e.loss.toFixed(4), share(e.accuracy), share(e.evaluated)])),
+    '',
+    lines([averages(r.bits), ['time', `${r.seconds.toFixed(0)} s`], r.model === null ? null : ['model', r.model]]),
+  ].join('\n');
+}
+
+export function studyText(r: StudyReport, folder: string): string {
+  const { head, rows } = summaryTable(r);
+  return [table(head, rows), '', ...failuresOf(r), lines([['test samples', String(r.eval.samples)], ['study', `${folder} (study.html, .md, .csv, .json, plots)`]])].join('\n');
+}
+
 export function tuneText(r: TuneReport): string {
   const fastest = Math.min(...r.predictions.map((p) => p.ns));
   return [
@@ -94,8 +109,22 @@ export function searchText(r: SearchReport): string {
     `Pareto front${r.budget ? ` (cost in ${{ size: 'bytes', bops: 'BOPs', bits: 'weight bits', latency: 'ns' }[r.budget.kind]})` : ''}`,
     table(['cost', 'loss', 'weights', 'activations', ''], thin(front)),
     '',
+    ...traceText(r),
     lines([averages(r.bits), budgetLine(r.budget), searchLine(r), ['assignment', r.assignment ?? 'not written: give -o FILE']]) + warned(r.warnings),
   ].join('\n');
+}
+
+/** Epochs of a search by training, and what taking bits from the mixture did to the loss. */
+function traceText({ trace, budget }: SearchReport): string[] {
+  if (trace === null) return [];
+  return [
+    table(['epoch', 'loss', 'validation', 'cost', 'undecided'], trace.epochs.map((e, i) => [
+      i + 1, fixed(e.loss, 4), fixed(e.validationLoss, 4), `${fixed((100 * e.cost) / budget!.limit, 1)} %`, `${fixed(e.entropy, 2)} bits`,
+    ])),
+    '',
+    `validation loss ${fixed(trace.mixedLoss, 4)} of the mixture, ${fixed(trace.chosenLoss, 4)} of the chosen bits`,
+    '',
+  ];
 }
 
 const FRONT_ROWS = 24;
@@ -105,7 +134,7 @@ function thin<T extends readonly string[]>(rows: readonly T[]): T[] {
   return rows.filter((r, i) => i % step === 0 || i === rows.length - 1 || r[r.length - 1] !== '');
 }
 
-export const evalText = (r: EvalReport): string => lines([['samples', String(r.samples)], ['top-1', r.top1 === null ? 'unknown (no labels)' : `${r.top1.toFixed(2)} %`], ['loss', r.loss === null ? 'unknown (no labels)' : `${fixed(r.loss, 4)} nats`]]);
+export const evalText = (r: EvalReport): string => lines([['samples', String(r.samples)], ['top-1', r.top1 === null ? 'unknown (no labels)' : `${r.top1.toFixed(2)} %`], ['loss', r.loss === null ? 'unknown (no labels)' : `${fixed(r.loss, 4)} nats`], r.agreement === null ? null : ['agreement', `${r.agreement.toFixed(2)} %`]]);
 
 export function verifyText(r: VerifyReport): string {
   const m = r.firstMismatch;

@@ -169,8 +169,14 @@ export interface SearchReport {
   readonly warnings: readonly string[];
 }
 
-/** Chooses bits; with `output` writes the assignment that `compile` takes. @throws E501 (infeasible), and as the steps do */
-export async function search(path: string, config: SearchConfig = {}, hooks: Hooks = {}): Promise<SearchReport> {
+/**
+ * Chooses bits; with `output` writes the assignment that `compile` takes.
+ * @param finished as in {@link finetune}
+ * @throws E501 (infeasible), E706 for another search's checkpoint, and as the steps do
+ */
+export async function search(
+  path: string, config: SearchConfig = {}, hooks: Hooks = {}, finished: (report: SearchReport) => Promise<void> = async () => {},
+): Promise<SearchReport> {
   const { output, ...o } = parseConfig(searchConfigSchema, config);
   checkSearch(o);
   if (o.precision !== null && parsePrecision(o.precision) === 'f32') fail('E103', 'nothing to search at f32', { remedy: 'leave --precision out' });
@@ -182,7 +188,7 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
   const warnings = observed.synthetic ? ['no --calib data: bits chosen on random inputs, accuracy is unknown'] : [];
   warnings.forEach((w) => hooks.warn?.(w));
   const state = output === null ? null : `${output}.checkpoint`;
-  const s = searchProblem(model, o, observed, costs, progress, state && fileStore(state))!;
+  const s = searchProblem(model, o, observed, costs, progress, state === null ? null : fileStore(state))!;
   const found = await runSearch(s);
   warnOfSilence(found, (w) => (warnings.push(w), hooks.warn?.(w)));
   const { problem } = s;
@@ -198,6 +204,7 @@ export async function search(path: string, config: SearchConfig = {}, hooks: Hoo
     pareto: found.pareto, trace: found.trace ?? null, warnings,
   };
   if (output !== null) await writeFileAtomic(output, `${JSON.stringify(writeAssignment(problem, found.choice), null, 2)}\n`);
+  await finished(report);
   if (state !== null) await rm(state, { force: true });
   return report;
 }

@@ -41,8 +41,13 @@ export const fileStore = (path: string): CheckpointStore => ({
   save: (data) => writeFileAtomic(path, data),
 });
 
-/** @throws E304, E303 for the data, E404 when training diverges, E502 for the assignment, E706 for another run's checkpoint, and as the steps of compile do */
-export async function finetune(path: string, config: FinetuneConfig, hooks: Hooks = {}): Promise<FinetuneReport> {
+/**
+ * @param finished sees the report before the checkpoint is removed: what is kept of it cannot be lost together with that
+ * @throws E304, E303 for the data, E404 when training diverges, E502 for the assignment, E706 for another run's checkpoint, and as the steps of compile do
+ */
+export async function finetune(
+  path: string, config: FinetuneConfig, hooks: Hooks = {}, finished: (report: FinetuneReport) => Promise<void> = async () => {},
+): Promise<FinetuneReport> {
   const { output, ...o } = parseConfig(finetuneConfigSchema, config);
   if ((o.assignment === null) === (o.precision === null)) {
     fail('E103', 'fine-tuning needs the bits', { found: o.assignment === null ? 'neither --assignment nor --precision' : '--assignment and --precision', remedy: 'give one of them' });
@@ -102,12 +107,14 @@ export async function finetune(path: string, config: FinetuneConfig, hooks: Hook
   const producer = producers(g);
   for (const a of sites.groups) if (!params.has(a.id)) params.set(a.id, params.get(producer.get(a.id)!.inputs[0])!);
   if (output !== null) await writeFileAtomic(output, await writeTuned(model.graph, tunedGraph(network, model.graph), { choice, params }));
-  if (file !== null) await rm(file, { force: true });
   const average = averageBits(problem, choice);
-  return {
+  const report: FinetuneReport = {
     model: output, steps: steps / o.epochs, epochs: log.map(({ loss, accuracy: a, evaluated }: EpochLog) => ({ loss, accuracy: a, evaluated })),
     bits: { weights: average.weightBits, activations: average.activationBits }, seconds: (performance.now() - started) / 1000,
   };
+  await finished(report);
+  if (file !== null) await rm(file, { force: true });
+  return report;
 }
 
 const trainingOptions = (o: FinetuneOptions): Parameters<typeof train>[1] => ({
