@@ -103,7 +103,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
     option('--weights <bits,…>', 'candidates for weights, 1 to 8 (default: 2 to 8 with a budget, else 8)', bitList),
     option('--activations <bits,…>', 'candidates for what layers read, 1 to 8 (default: 8)', bitList),
     option('--strategy <name>', `${[...STRATEGIES.keys()].join(' or ')} (default: mckp with a budget, else uniform)`, among([...STRATEGIES.keys()])),
-    repeated('--strategy-option <key=value>', 'option of the strategy; mckp: solver=exact or solver=greedy', pair),
+    repeated('--strategy-option <key=value>', 'option of the strategy; mckp: solver=exact or greedy; ebs: mode=det or sto, epochs, batch, rate, strengthRate, lambda, penalty=l1, hinge or linear, share, crop, flip, distillation', pair),
     repeated('--pin <node=bits>', 'fixes a layer: conv1=w8a8, conv1=w4 or conv1=a8'),
     option('--free-ends', 'first and last layer are not pinned to 8 bits'),
     option('--seed <n>', `of everything drawn at random (default: ${defaults.seed})`, (f, t) => integer(f, t)),

@@ -41,7 +41,7 @@ const resize = (over: object): object => ({
 const special = f32(NaN, -Infinity, Infinity, 0, -0, 0.5, 1.5, 2.5, -0.5, -3.7);
 
 const CASES: readonly Case[] = [
-  ...['identity', 'neg', 'abs', 'exp', 'floor', 'ceil', 'round', 'sign', 'sin', 'cos', 'sinh', 'cosh', 'tanh', 'asinh', 'atan', 'erf',
+  ...['identity', 'requantize', 'neg', 'abs', 'exp', 'floor', 'ceil', 'round', 'sign', 'sin', 'cos', 'sinh', 'cosh', 'tanh', 'asinh', 'atan', 'erf',
     'sigmoid', 'relu', 'isnan']
     .flatMap((op) => [one(op), ...(['floor', 'ceil', 'round', 'abs', 'isnan'].includes(op) ? [one(op, {}, special)] : [])]),
   one('tan', {}, uniform(X, -1.2, 1.2)), one('asin', {}, uniform(X, -1, 1)), one('acos', {}, uniform(X, -1, 1)),

@@ -105,3 +105,38 @@ describe('levels and DoReFa weights', () => {
     checkGradient((b, [x]) => [dorefaWeights(b, x, 8)], [tensorOf('f32', [4], [0.4, -0.3, 0.9, 2])], { order: 1, step: 1 / 8, tolerance: 2e-2 });
   });
 });
+
+describe('mixed_lsq', () => {
+  const shares = [0.5, 0.2, 0.3];
+  it.each([['unsigned', [0, 0, 0], [1, 3, 15], []], ['signed', [-2, -4, -8], [1, 3, 7], []], ['with a zero point', [-3, -3, 0], [4, 12, 15], []], ['a step a channel', [-2, -4, -8], [1, 3, 7], [3, 1]]] as const)(
+    '%s: values and gradients are those of its quantisers, weighted', (_, los, his, shape) => {
+      const x = normal([3, 20], 2);
+      const steps = [0.9, 0.5, 0.13].map((s) => tensorOf('f32', shape, shape.length === 0 ? [s] : [s, 1.5 * s, 0.7 * s]));
+      const quantizers = los.map((lo, i) => ({ lo, hi: his[i], gradientScale: 0.25 * (i + 1) }));
+      const b = createBuilder('q');
+      const [xs, ss, ps] = [b.const(x), steps.map((s) => b.const(s)), shares.map((p) => b.const(tensorOf('f32', [], [p])))];
+      const dy = b.const(normal(x.shape));
+      const y = b.add('mixed_lsq', [xs, ...ss.flatMap((s, i) => [s, ps[i]])], { quantizers });
+      const found = [y, ...getOp('mixed_lsq').gradient!(b, { inputs: [xs, ...ss.flatMap((s, i) => [s, ps[i]])], outputs: [y], attrs: { quantizers }, cotangents: [dy] }).map((d) => d!)];
+      const each = quantizers.map((attrs, i) => {
+        const q = b.add('lsq', [xs, ss[i]], attrs);
+        const [dx, ds] = getOp('lsq').gradient!(b, { inputs: [xs, ss[i]], outputs: [q], attrs, cotangents: [dy] }).map((d) => d!);
+        return { q, dx, ds };
+      });
+      const values = evaluateGraph(b.build([...found, dy, ...each.flatMap(({ q, dx, ds }) => [q, dx, ds])]), new Map());
+      const of = (id: string): number[] => toNumbers(values.get(id)!);
+      const weighted = (pick: (e: (typeof each)[number]) => string): number[] => of(found[0]).map((_v, k) => each.reduce((sum, e, i) => sum + shares[i] * of(pick(e))[k], 0));
+      close(of(found[0]), weighted((e) => e.q));
+      close(of(found[1]), weighted((e) => e.dx));
+      each.forEach(({ q, ds }, i) => {
+        close(of(found[2 + 2 * i]), of(ds).map((d) => shares[i] * d));
+        close(of(found[3 + 2 * i]), [of(q).reduce((sum, v, k) => sum + v * of(dy)[k], 0)]);
+      });
+    });
+
+  it('a value at the bound, as clipped activations have it, is inside', () => {
+    const s = Math.fround(6 / 15);
+    const { dx: [dx] } = run('mixed_lsq', { quantizers: [{ lo: 0, hi: 15, gradientScale: 1 }] }, [tensorOf('f32', [3], [6, 6.01, 0]), tensorOf('f32', [], [s]), tensorOf('f32', [], [1])]);
+    expect(dx.map((d) => Math.abs(d) > 1e-5)).toEqual([true, false, true]);
+  });
+});

@@ -34,6 +34,7 @@ export type { ResizeAttrs } from './resize.js';
 export type { TopkAttrs } from './topk.js';
 export { beforeActivation } from './conv-gradients.js';
 export type { LsqAttrs } from './lsq.js';
+export type { MixedLsqAttrs } from './mixed-lsq.js';
 export type { PactAttrs } from './pact.js';
 export { type LevelsAttrs, dorefaWeights } from './levels.js';
 export type { PowerOfTwoAttrs } from './power-of-two.js';

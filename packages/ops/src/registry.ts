@@ -25,6 +25,7 @@ import { linear } from './linear.js';
 import { lsq } from './lsq.js';
 import { matmul } from './matmul.js';
 import { maxPool } from './max-pool.js';
+import { mixedLsq } from './mixed-lsq.js';
 import { pact } from './pact.js';
 import { pad } from './pad.js';
 import { powerOfTwo } from './power-of-two.js';
@@ -47,7 +48,7 @@ export const OPS: ReadonlyMap<string, OpDef> = new Map(
     reshape, transpose, expand, slice, concat, pad,
     gather, gatherElements, gatherNd, scatterElements, scatterNd,
     conv, convTranspose, linear, matmul, maxPool, avgPool, resize,
-    lsq, pact, levels, powerOfTwo, binarize,
+    lsq, mixedLsq, pact, levels, powerOfTwo, binarize,
   ].map((op) => [op.name, op]),
 );
 

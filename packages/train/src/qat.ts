@@ -31,7 +31,10 @@ export interface StepOptions {
   readonly rateScale?: number;
 }
 
-/** Factor of a step's gradient: 1/√(elements · largest code) (LSQ, section 2.2). */
+/**
+ * Attributes of a quantiser: codes about the zero point, and the factor of its step's gradient, 1/√(elements · largest code), elements those of one sample that
+ * share the step (LSQ, section 2.2).
+ */
 function codes(name: string, { scheme, zeroPoint }: QuantParams, elements: number): { lo: number; hi: number; gradientScale: number } {
   if (zeroPoint.some((z) => z !== zeroPoint[0])) fail('E901', 'channels with zero points of their own', { node: name });
   const { lo, hi } = codeRange(scheme);
@@ -41,7 +44,7 @@ function codes(name: string, { scheme, zeroPoint }: QuantParams, elements: numbe
 
 const isBinary = ({ scheme }: QuantParams): boolean => scheme.signed && scheme.bits === 1;
 
-/** x on the grid of one quantiser, or the sum of x on the grids of several by their shares (EBS, arXiv 2003.07577). @param shares scalars, one for each of several */
+/** x on the grid of one quantiser, or the sum of x on the grids of several, times their shares (EBS, arXiv 2003.07577). @param shares scalars, one for each of several */
 function onGrids(
   b: GraphBuilder, name: string, x: ValueId, quantizers: readonly { readonly params: QuantParams; readonly step: ValueId }[], shares: readonly ValueId[], elements: number,
 ): ValueId {

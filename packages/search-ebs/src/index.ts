@@ -1,0 +1,1 @@
+export { ebs, ebsOptions } from './strategy.js';
