@@ -85,7 +85,7 @@ const MODELS = [
   ['mnist_mlp_bn', () => mnist, []],
 ];
 
-/** Rows of the reference network: name and flags. */
+/** Rows of the reference network, rounded to nearest (see tools/rounding.mjs for more): name and flags. */
 const RESNET20 = [
   ['W8A8', ['--precision', 'w8a8']],
   ['uniform W4A8', ['--precision', 'w4a8']],
@@ -118,7 +118,7 @@ if (args[0] === 'resnet20') {
   console.log(`float                                ${percent(float.top1)} %  (${float.samples} images)`);
   for (const [name, flags] of RESNET20) {
     const folder = join(out, `resnet20-${name.replace(/[^A-Za-z0-9]+/g, '-')}`);
-    const c = bitloom('compile', model, '--calib', jpeg.calib, ...cifarMean, ...flags, '-o', folder);
+    const c = bitloom('compile', model, '--calib', jpeg.calib, ...cifarMean, ...flags, '--rounding', 'nearest', '-o', folder);
     const e = bitloom('eval', folder, '--data', jpeg.test);
     console.log(`${name.padEnd(36)} ${percent(e.top1)} %  ${c.bits.weights.toFixed(3)} bits, ${c.bytes.weights} bytes, search ${c.search.seconds?.toFixed(0) ?? '-'} s`);
   }

@@ -7,7 +7,7 @@ import { type Graph, type Pass, type Phase, type ValueId, deadCode, printGraph, 
 import type { Program } from '@bitloom/kernel-spec';
 import type { Bits, QuantParams } from '@bitloom/numerics';
 import { opTable } from '@bitloom/ops';
-import { learnRounding } from '@bitloom/rounding';
+import { ENOUGH_BITS, learnRounding } from '@bitloom/rounding';
 import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssignment } from '@bitloom/search';
 import { applyAssignment, applyCalibration, layersOf, lowerGraph, markCandidates, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
@@ -113,8 +113,10 @@ async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed,
   const progress = hooks.progress ?? (() => {});
   const params = await parametersOf(chosen, model, observed, o, progress);
   if (observed.synthetic) return applyCalibration(chosen, params);
-  if (o.rounding === 'adaround') {
-    const fixed = new Set(model.annotations.keys());
+  const coarse = layersOf(chosen).some((l) => (params.get(l.weight)?.scheme.bits ?? ENOUGH_BITS) < ENOUGH_BITS);
+  if (o.rounding === 'adaround' && coarse) {
+    // What the model says itself is kept.
+    const fixed = new Set([...model.annotations].filter(([id, q]) => params.get(id) === q).map(([id]) => id));
     const rounded = await learnRounding(observed.graph, params, observed.data, { seed: o.seed, biasCorrection: o.biasCorrection, fixed, progress: hooks.progress, warn: hooks.warn });
     const g = deadCode(replaceConstants(chosen, rounded));
     for (const l of layersOf(g)) if (rounded.has(l.name)) params.set(l.weight, rounded.get(l.name)!.params);

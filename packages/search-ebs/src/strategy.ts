@@ -7,7 +7,7 @@
  */
 import { type DataSource, subset } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
-import { compileGraph } from '@bitloom/engine';
+import { DEVICES, compileGraph } from '@bitloom/engine';
 import { type Graph, type ValueId, typeOf } from '@bitloom/ir';
 import { type SearchProblem, type SearchStrategy, type SearchTrace, averageBits, choiceCost } from '@bitloom/search';
 import { assertFeasible } from '@bitloom/search-mckp';
@@ -38,6 +38,7 @@ export const ebsOptions = z.strictObject({
   temperature: z.number().positive().default(1).describe('of that distance'),
   smoothing: z.number().min(0).max(1).default(0).describe('of labels, for weights'),
   decay: z.number().nonnegative().default(1e-4).describe('weight decay'),
+  device: z.enum(DEVICES).default('cpu').describe('what trains, as far as onnxruntime offers it'),
 });
 export type EbsOptions = z.infer<typeof ebsOptions>;
 
@@ -127,9 +128,9 @@ async function trained(
   const total = o.epochs * data.weights.stepsPerEpoch;
   const strengthRate = o.strengthRate ?? Math.min(MOST_STRENGTH_RATE, DISTANCE / total);
   const { b, classifier: c, strengths: s } = n;
-  const weights = await Trainer.create({ graph: b.build([c.loss]), loss: c.loss, parameters: n.parameters, watched: [] }, optimizers.sgd());
+  const weights = await Trainer.create({ graph: b.build([c.loss]), loss: c.loss, parameters: n.parameters, watched: [] }, optimizers.sgd(), { device: o.device });
   // β₁ as DARTS has it: the penalty's gradient jumps at the limit, and much momentum would carry the strengths past it.
-  const strengths = await Trainer.create({ graph: b.build([n.objective]), loss: n.objective, parameters: [s.parameter], watched: [n.validation] }, optimizers.adam({ beta1: 0.5 }));
+  const strengths = await Trainer.create({ graph: b.build([n.objective]), loss: n.objective, parameters: [s.parameter], watched: [n.validation] }, optimizers.adam({ beta1: 0.5 }), { device: o.device });
   try {
     let epochs: SearchTrace['epochs'] = [];
     let sums: Meta['sums'] = [0, 0];

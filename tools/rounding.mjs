@@ -1,0 +1,90 @@
+/**
+ * Accuracy of the reference network (cifar10_resnet20_jpeg) by rounding and allocation, on the images of the data folder (BITLOOM_DATA, default
+ * ../shared/data), as a Markdown table:
+ *
+ *   node tools/rounding.mjs               nearest and learnt rounding at W4A8, W3A8, W2A8 and 3 bits on average
+ *   node tools/rounding.mjs --equalize    the same with cross-layer equalisation
+ *   node tools/rounding.mjs --held-out    measured on 5,000 training images that calibration does not see, for choices that must not be made on test images
+ *
+ * Needs `npm start` (or `npx tsc -b`) and `node tools/unpack-data.mjs` first. Calibration sees 1,024 training images and no labels; allocation at 3 bits on
+ * average searches with the same images.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
+const model = join(data, 'models', 'cifar10_resnet20_jpeg.onnx');
+const images = join(root, '.cache', 'data', 'cifar10');
+const out = join(root, '.cache', 'rounding');
+if (!existsSync(model) || !existsSync(images)) {
+  console.error(`no data folder at ${data}, or it is not unpacked; set BITLOOM_DATA and run node tools/unpack-data.mjs`);
+  process.exit(1);
+}
+const known = ['--equalize', '--held-out'];
+const flags = process.argv.slice(2);
+const wrong = flags.find((f) => !known.includes(f));
+if (wrong) {
+  console.error(`${wrong} is none of ${known.join(', ')}`);
+  process.exit(2);
+}
+
+/** Every tenth training image to measure on, the others to calibrate on, as folders of links. */
+function heldOut() {
+  for (const part of ['calib', 'test']) rmSync(join(out, part), { recursive: true, force: true });
+  for (const name of readdirSync(join(images, 'train'))) {
+    for (const part of ['calib', 'test']) mkdirSync(join(out, part, name), { recursive: true });
+    readdirSync(join(images, 'train', name)).sort().forEach((file, i) =>
+      symlinkSync(join(images, 'train', name, file), join(out, i % 10 === 0 ? 'test' : 'calib', name, file)));
+  }
+  return { calib: join(out, 'calib'), test: join(out, 'test') };
+}
+
+function bitloom(...args) {
+  const r = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args, '--json', '-q'], { encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (r.status !== 0) {
+    console.error(`bitloom ${args.join(' ')}\n${r.stdout}${r.stderr}`);
+    process.exit(1);
+  }
+  return JSON.parse(r.stdout);
+}
+
+const folders = flags.includes('--held-out') ? heldOut() : { calib: join(images, 'train'), test: join(images, 'test') };
+const preprocessing = ['--mean', '.485,.456,.406', '--std', '.229,.224,.225'];
+const further = flags.includes('--equalize') ? ['--equalize'] : [];
+const ALLOCATIONS = [
+  ['W4A8', ['--precision', 'w4a8']],
+  ['W3A8', ['--precision', 'w3a8']],
+  ['W2A8', ['--precision', 'w2a8']],
+  ['3 bits on average', ['--budget', 'bits=3', '--strategy', 'mckp', '--activations', '8']],
+];
+const ROUNDINGS = ['nearest', 'adaround'];
+
+const percent = (x) => `${x.toFixed(2)} %`;
+const shown = (path) => relative(process.cwd(), path) || '.';
+const float = bitloom('eval', model, '--data', `images:${folders.test}`, ...preprocessing);
+console.log(`float: ${percent(float.top1)} of ${float.samples} images\n`);
+console.log(`| allocation | weight bits | ${ROUNDINGS.map((r) => `${r} | time`).join(' | ')} |`);
+console.log(`|---|---:|${ROUNDINGS.map(() => '---:|---:').join('|')}|`);
+const commands = [];
+for (const [name, allocation] of ALLOCATIONS) {
+  const cells = [];
+  let bits = 0;
+  for (const rounding of ROUNDINGS) {
+    const folder = join(out, `${name}-${rounding}`.replace(/[^A-Za-z0-9]+/g, '-'));
+    const args = ['--calib', `images:${folders.calib}`, ...preprocessing, ...allocation, '--rounding', rounding, ...further];
+    const started = performance.now();
+    const c = bitloom('compile', model, ...args, '-o', folder);
+    const seconds = (performance.now() - started) / 1000;
+    bits = c.bits.weights;
+    cells.push(percent(bitloom('eval', folder, '--data', `images:${folders.test}`).top1), `${seconds.toFixed(0)} s`);
+    if (name === ALLOCATIONS[0][0] && rounding === ROUNDINGS[1]) {
+      commands.push(`bitloom compile ${shown(model)} ${args.map((a) => a.replace(folders.calib, shown(folders.calib))).join(' ')} -o ${shown(folder)}`,
+        `bitloom eval ${shown(folder)} --data images:${shown(folders.test)}`);
+    }
+  }
+  console.log(`| ${name} | ${bits.toFixed(2)} | ${cells.join(' | ')} |`);
+}
+console.log(`\n${['node tools/rounding.mjs', ...flags].join(' ')} prints this table; ${ALLOCATIONS[0][0]} with ${ROUNDINGS[1]} alone:\n\n${commands.map((c) => `    ${c}`).join('\n')}`);
