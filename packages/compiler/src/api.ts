@@ -20,7 +20,7 @@ import { type LoadedModel, inputSpecs, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
 import { type Hooks, compileToProgram } from './pipeline.js';
 import type { KernelReport, LayerReport, PortReport } from './report.js';
-import { budgetOf, chosenStrategy, observe, search as runSearch, searchProblem } from './search.js';
+import { budgetOf, chosenStrategy, observe, readAssignmentFile, search as runSearch, searchProblem } from './search.js';
 import { readCosts } from './targets.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
@@ -103,13 +103,7 @@ async function checked(o: CompileOptions): Promise<unknown> {
   if (o.budget !== null || o.precision !== null || o.strategy !== null) {
     fail('E103', 'an assignment fixes the bits', { found: '--assignment with --budget, --precision or --strategy', remedy: 'give one of them' });
   }
-  const text = await readFile(o.assignment, 'utf8').catch((cause: NodeJS.ErrnoException) =>
-    fail('E704', 'assignment cannot be read', { node: o.assignment!, found: cause.code }, cause));
-  try {
-    return JSON.parse(text) ?? 'null'; // null would mean that none was given
-  } catch (cause) {
-    return fail('E502', 'the assignment is not JSON', { node: o.assignment, remedy: 'make one with bitloom search -o' }, cause);
-  }
+  return readAssignmentFile(o.assignment);
 }
 
 function checkSearch(o: SearchOptions): void {

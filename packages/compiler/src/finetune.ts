@@ -16,7 +16,7 @@ import { type FinetuneConfig, finetuneConfigSchema, parseConfig } from './config
 import { atBatch, inputSpecs, loadModel } from './model.js';
 import { type FinetuneOptions, searchOptionsSchema } from './options.js';
 import { type Hooks, parametersOf } from './pipeline.js';
-import { calibrationOptions, observe, searchProblem } from './search.js';
+import { calibrationOptions, observe, readAssignmentFile, searchProblem } from './search.js';
 import { writeTuned } from './tuned.js';
 
 export interface FinetuneReport {
@@ -62,7 +62,7 @@ export async function finetune(
   const search = searchOptionsSchema.parse({ define: o.define, calib: o.data, preprocessing: o.preprocessing, samples: o.samples, precision: o.precision, pin: o.pin, freeEnds: o.freeEnds, seed: o.seed });
   const observed = await observe(model, search, progress);
   const { problem, strategy, options } = searchProblem(model, search, observed, null, progress) ?? fail('E103', 'nothing to train at f32', { remedy: 'give the bits' });
-  const choice: BitChoice = o.assignment === null ? (await strategy.search(problem, options)).choice : readAssignment(problem, await readJson(o.assignment));
+  const choice: BitChoice = o.assignment === null ? (await strategy.search(problem, options)).choice : readAssignment(problem, await readAssignmentFile(o.assignment));
   const sites = quantizable(g);
   const chosen = applyAssignment(problem.graph, toAssignment(sites, choice));
   const initial = await parametersOf(chosen, model, observed, search, progress);
@@ -121,15 +121,6 @@ const trainingOptions = (o: FinetuneOptions): Parameters<typeof train>[1] => ({
   epochs: o.epochs, rate: o.rate, stepRate: o.stepRate, warmUp: o.warmUp, decay: o.decay, smoothing: o.smoothing, distillation: o.distillation, temperature: o.temperature,
   augmentation: o.crop > 0 || o.flip ? { pad: o.crop, flip: o.flip } : null, fill: [], seed: o.seed, device: o.device,
 });
-
-async function readJson(path: string): Promise<unknown> {
-  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => fail('E704', 'assignment cannot be read', { node: path, found: cause.code }, cause));
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    return fail('E502', 'the assignment is not JSON', { node: path, remedy: 'make one with bitloom search -o' }, cause);
-  }
-}
 
 /** Share of samples whose largest logit is that of the label. */
 async function accuracy(g: Graph, logits: ValueId, data: Awaited<ReturnType<typeof openData>>): Promise<number> {

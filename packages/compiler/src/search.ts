@@ -1,5 +1,6 @@
 /** Choosing bits: data, histograms, strategy. */
 import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { type CalibrationOptions, DEFAULT_CALIBRATION, type Histogram, type Progress, batchOf, collectHistograms, observedValues } from '@bitloom/calibrate';
 import { type DataSource, openData, remembered, subset, syntheticSource } from '@bitloom/data';
 import type { CostTable } from '@bitloom/codegen';
@@ -120,7 +121,7 @@ export function searchProblem(
       training: seen.all.labelled ? {
         data: seen.all, atBatch: (batch) => atBatch(m, batch), state,
         get identity() {
-          return createHash('sha256').update(JSON.stringify([m.sha256, seen.all.fingerprint, o])).digest('hex');
+          return createHash('sha256').update(JSON.stringify([m.sha256, seen.all.fingerprint, { ...o, calib: null }])).digest('hex');
         },
       } : null,
       calibration: calibrationOptions(o),
@@ -134,4 +135,14 @@ const ascending = (bits: readonly Bits[]): readonly Bits[] => [...new Set(bits)]
 
 export async function search(s: NonNullable<ReturnType<typeof searchProblem>>): Promise<SearchResult> {
   return s.strategy.search(s.problem, s.options);
+}
+
+/** What an assignment file holds, for `readAssignment`. @throws E704, E502 */
+export async function readAssignmentFile(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => fail('E704', 'assignment cannot be read', { node: path, found: cause.code }, cause));
+  try {
+    return JSON.parse(text) ?? 'null'; // null would mean that none was given
+  } catch (cause) {
+    return fail('E502', 'the assignment is not JSON', { node: path, remedy: 'make one with bitloom search -o' }, cause);
+  }
 }

@@ -1,0 +1,23 @@
+#!/usr/bin/env node
+/**
+ * A part of a folder of images with one folder a class, as links to its files:
+ *
+ *   node tools/subset.mjs .cache/data/cifar10/train .cache/data/cifar10/train-10000 1000    # the first 1,000 of each class by name
+ */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+const [from, to, count] = process.argv.slice(2);
+if (!from || !to || !(Number(count) > 0) || !existsSync(from)) {
+  console.error('usage: node tools/subset.mjs FROM TO IMAGES-A-CLASS');
+  process.exit(2);
+}
+const made = `${to}.making`;
+rmSync(made, { recursive: true, force: true });
+for (const name of readdirSync(from)) {
+  mkdirSync(join(made, name), { recursive: true });
+  for (const file of readdirSync(join(from, name)).sort().slice(0, Number(count))) symlinkSync(resolve(from, name, file), join(made, name, file));
+}
+rmSync(to, { recursive: true, force: true });
+renameSync(made, to);
+console.log(`${to}: ${readdirSync(to).length} classes of ${count} images`);
