@@ -7,7 +7,7 @@ import { type Graph, type Pass, type Phase, type ValueId, deadCode, printGraph, 
 import type { Program } from '@bitloom/kernel-spec';
 import type { Bits, QuantParams } from '@bitloom/numerics';
 import { opTable } from '@bitloom/ops';
-import { ENOUGH_BITS, learnRounding } from '@bitloom/rounding';
+import { learnRounding } from '@bitloom/rounding';
 import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssignment } from '@bitloom/search';
 import { applyAssignment, applyCalibration, layersOf, lowerGraph, markCandidates, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
@@ -89,6 +89,12 @@ const ALL_BITS: readonly Bits[] = [1, 2, 3, 4, 5, 6, 7, 8];
 /** Nothing is said of bits, so that a fine-tuned model may say it. */
 const leftOpen = (o: SearchOptions): boolean =>
   o.precision === null && o.budget === null && o.strategy === null && o.weights === null && o.activations === null && o.pin.length === 0 && !o.freeEnds && !o.equalize;
+
+/**
+ * Bits of weights at which the nearest code is as good as any, as long as all layers have them: beside layers of fewer bits, learning the codes of
+ * the others makes up for what these lose (W2A8 of ResNet-20 with its ends at 8 bits: 86.4 %, and 85.6 % where the ends went to the nearest code).
+ */
+const ENOUGH_BITS = 8;
 
 /** Samples on which ranges are compared by loss. */
 const REFINE_SAMPLES = 256;

@@ -39,8 +39,6 @@ export interface RoundedLayer extends LayerConstants {
 
 /** Weights of an output channel above which a layer's Gram matrix would take too much memory: at 8,192 it has 256 MiB. */
 export const MAX_COLUMNS = 8192;
-/** Bits from which on the nearest code is as good as any. */
-export const ENOUGH_BITS = 8;
 /** Multiplications of a step of {@link relax} above which a layer is rounded by coordinate descent alone. */
 const MAX_STEP = 2 ** 32;
 const DEFAULT_POSITIONS = 2 ** 16;
@@ -52,7 +50,7 @@ const sum = (v: Float64Array): number => v.reduce((s, x) => s + x, 0);
 /**
  * Rounds the weights of every layer in order, each with the inputs that the rounded layers before it make: {@link relax}, then {@link descend}, on
  * the second moments of the inputs. Scales of output channels are fitted along with the codes. Needs no labels. Layers that share weights, those
- * of {@link ENOUGH_BITS}, of more than {@link MAX_COLUMNS} weights an output channel (with a warning), and `fixed` ones are rounded to nearest; their biases are corrected like
+ * of more than {@link MAX_COLUMNS} weights an output channel (with a warning), and `fixed` ones are rounded to nearest; their biases are corrected like
  * those of the others: b + E w·x − E ŵ·x̂ (the asymmetric form of bias correction, Nagel et al., arXiv 1906.04721, §4.2).
  * @param g float graph at the batch size to run
  * @param params of weights and activations; weights without any stay float
@@ -87,13 +85,13 @@ export async function learnRounding(
     const bias = l.node.inputs[2] === undefined ? null : constantData(producer, l.node.inputs[2]);
     const corrects = o.biasCorrection && (l.node.inputs[2] === undefined || bias !== null);
     const wide = columns > MAX_COLUMNS;
-    if (wide && q.scheme.bits < ENOUGH_BITS) o.warn?.(`${l.name}: ${columns} weights a channel are too many to learn their rounding, they go to the nearest code`);
-    const free = !wide && !shared && q.scheme.bits < ENOUGH_BITS && !o.fixed?.has(l.weight);
+    if (wide) o.warn?.(`${l.name}: ${columns} weights a channel are too many to learn their rounding, they go to the nearest code`);
+    const free = !wide && !shared && !o.fixed?.has(l.weight);
     const moments = new Moments(l.node, weight, { x: typeOf(g, l.input).shape, y: typeOf(g, l.output).shape }, twins.batches, o.positions ?? DEFAULT_POSITIONS, free, rng);
     await twins.run(l.node, (b, float, quantised) => moments.probe(b, float(l.input), quantised(l.input)), () => moments.next(), (r) => moments.add(r));
 
     const { finite } = moments;
-    if (free && !finite) o.warn?.(`${l.name}: the data makes infinite or undefined values there, its weights go to the nearest code`);
+    if (!finite) o.warn?.(`${l.name}: the data makes infinite or undefined values there, its weights go to the nearest code`);
     const learns = free && finite;
     let data: Float32Array;
     let chosen = q;
