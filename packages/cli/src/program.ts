@@ -125,6 +125,7 @@ const learning = (): Option[] => [
   option('--rate <n>', `learning rate of SGD with momentum, which falls to 0 along a cosine (default: ${training.rate})`, number),
   option('--step-rate <n>', `factor of it for quantisation steps (default: ${training.stepRate})`, number),
   option('--warm-up <share>', `share of the run in which the rate rises (default: ${training.warmUp})`, number),
+  option('--clip <n>', `length to which longer gradients are shortened; 0 leaves them (default: ${training.clip})`, number),
   option('--decay <n>', `weight decay (default: ${training.decay})`, number),
   option('--smoothing <n>', `label smoothing, 0 to 1 (default: ${training.smoothing})`, number),
   option('--distillation <share>', `share of the loss that is the distance from the float model's answers, 0 to 1 (default: ${training.distillation})`, number),
@@ -288,9 +289,9 @@ Examples:
   bitloom compile net.tuned.onnx -o dist/net`,
   async (path, flags, hooks) => {
     session.output = (flags.output as string | undefined) ?? null;
-    const { stepRate, warmUp, define: defined, json: _, quiet: __, verbose: ___, stack: ____, scale, mean, std, layout, channels, resize, ...rest } = flags;
+    const { define: defined, json: _, quiet: __, verbose: ___, stack: ____, scale, mean, std, layout, channels, resize, ...rest } = flags;
     const report = await finetune(path, given({
-      ...rest, stepRate, warmUp, define: Object.fromEntries((defined as [string, number][] | undefined) ?? []),
+      ...rest, define: Object.fromEntries((defined as [string, number][] | undefined) ?? []),
       preprocessing: given({ scale, mean, std, layout, channels, resize }),
     }) as FinetuneConfig, hooks);
     if (report.model === null) hooks.warn!('the trained model is not kept: give -o FILE');
@@ -348,12 +349,12 @@ Examples:
     session.output = flags.output as string;
     session.abandon = abandonStudy;
     const byStrategy = (flags.strategyOption as [string, string, string][] | undefined) ?? [];
-    const { batch, rate, stepRate, warmUp, decay, smoothing, distillation, temperature, device, crop, flip } = flags;
+    const { batch, rate, stepRate, warmUp, clip, decay, smoothing, distillation, temperature, device, crop, flip } = flags;
     const report = await study(path, given({
       data: flags.data, eval: flags.eval, strategies: flags.strategies, budgets: flags.budgets, precisions: flags.precisions, seeds: flags.seeds, epochs: flags.epochs,
       strategyOptions: Object.fromEntries(byStrategy.map(([name]) => [name, Object.fromEntries(byStrategy.filter(([n]) => n === name).map(([, k, v]) => [k, literal(v)]))])),
       finetuneEpochs: Object.fromEntries((flags.finetuneEpochs as [string, number][] | undefined) ?? []),
-      training: given({ batch, rate, stepRate, warmUp, decay, smoothing, distillation, temperature, device, crop, flip }),
+      training: given({ batch, rate, stepRate, warmUp, clip, decay, smoothing, distillation, temperature, device, crop, flip }),
       define: Object.fromEntries((flags.define as [string, number][] | undefined) ?? []), preprocessing: preprocessingOf(flags), samples: flags.samples, labelOffset: flags.labelOffset,
       weights: flags.weights, activations: flags.activations, pin: flags.pin, freeEnds: flags.freeEnds, rounding: flags.rounding, costs: flags.costs, target: flags.target, output: flags.output,
     }) as StudyConfig, { ...hooks, cell: (line) => { if (!flags.quiet) log(line); } });

@@ -118,7 +118,7 @@ export async function finetune(
 }
 
 const trainingOptions = (o: FinetuneOptions): Parameters<typeof train>[1] => ({
-  epochs: o.epochs, rate: o.rate, stepRate: o.stepRate, warmUp: o.warmUp, decay: o.decay, smoothing: o.smoothing, distillation: o.distillation, temperature: o.temperature,
+  epochs: o.epochs, rate: o.rate, stepRate: o.stepRate, warmUp: o.warmUp, decay: o.decay, clip: o.clip, smoothing: o.smoothing, distillation: o.distillation, temperature: o.temperature,
   augmentation: o.crop > 0 || o.flip ? { pad: o.crop, flip: o.flip } : null, fill: [], seed: o.seed, device: o.device,
 });
 

@@ -83,6 +83,7 @@ export const finetuneOptionsSchema = z.strictObject({
   stepRate: z.number().nonnegative().default(1),
   warmUp: z.number().min(0).max(1).default(0),
   decay: z.number().nonnegative().default(1e-4),
+  clip: z.number().nonnegative().default(5),
   smoothing: z.number().min(0).max(1).default(0),
   distillation: z.number().min(0).max(1).default(0),
   temperature: z.number().positive().default(1),

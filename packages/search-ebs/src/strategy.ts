@@ -38,6 +38,7 @@ export const ebsOptions = z.strictObject({
   temperature: z.number().positive().default(1).describe('of that distance'),
   smoothing: z.number().min(0).max(1).default(0).describe('of labels, for weights'),
   decay: z.number().nonnegative().default(1e-4).describe('weight decay'),
+  clip: z.number().nonnegative().default(5).describe('length to which longer gradients of weights are shortened; 0 leaves them'),
   device: z.enum(DEVICES).default('cpu').describe('what trains, as far as onnxruntime offers it'),
 });
 export type EbsOptions = z.infer<typeof ebsOptions>;
@@ -128,7 +129,7 @@ async function trained(
   const total = o.epochs * data.weights.stepsPerEpoch;
   const strengthRate = o.strengthRate ?? Math.min(MOST_STRENGTH_RATE, DISTANCE / total);
   const { b, classifier: c, strengths: s } = n;
-  const weights = await Trainer.create({ graph: b.build([c.loss]), loss: c.loss, parameters: n.parameters, watched: [] }, optimizers.sgd(), { device: o.device });
+  const weights = await Trainer.create({ graph: b.build([c.loss]), loss: c.loss, parameters: n.parameters, watched: [] }, optimizers.sgd(), { device: o.device, clip: o.clip });
   // β₁ as DARTS has it: the penalty's gradient jumps at the limit, and much momentum would carry the strengths past it.
   const strengths = await Trainer.create({ graph: b.build([n.objective]), loss: n.objective, parameters: [s.parameter], watched: [n.validation] }, optimizers.adam({ beta1: 0.5 }), { device: o.device });
   try {

@@ -25,6 +25,8 @@ export interface FinetuneOptions extends Teaching {
   readonly warmUp: number;
   /** Weight decay. */
   readonly decay: number;
+  /** Length to which longer gradients are shortened; 0 leaves them. */
+  readonly clip: number;
   readonly augmentation: Augmentation | null;
   /** Value of each channel outside an image. */
   readonly fill: readonly number[];
@@ -76,7 +78,7 @@ export async function finetune(p: FinetuneProblem, o: FinetuneOptions, run: Fine
   const t = trainable(g, { ...quantizers, statistics: await outputStatistics(g, sample), decay: o.decay });
   const c = classifier(g, p.logits, t, o);
   const parameters = [...t.parameters, ...quantizers.steps.values()];
-  const trainer = await Trainer.create({ graph: t.b.build([c.loss, c.logits]), loss: c.loss, parameters, watched: [c.logits] }, sgd(), { device: o.device });
+  const trainer = await Trainer.create({ graph: t.b.build([c.loss, c.logits]), loss: c.loss, parameters, watched: [c.logits] }, sgd(), { device: o.device, clip: o.clip });
   const current = (q: Parameter): Tensor => trainer.parameter(q);
   const network = async (): Promise<TunedNetwork> => {
     const population = await populationStatistics(g, t, new Map(parameters.map((q) => [q.id, current(q)])), sample);

@@ -16,6 +16,9 @@ import type { Insertions } from './trainable.js';
  */
 const MOST_LEARNT = 6;
 
+/** A step never falls below this share of its first value: the gradients of the first batches, when few bits have just been put in, may be huge. */
+const LEAST_SHARE = 1 / 16;
+
 export interface LearntSteps extends Insertions {
   /** One for each quantised value, by its id in the original graph, in its insertion order; shapes [] or, a step a channel, [channels, 1, …]. */
   readonly steps: ReadonlyMap<ValueId, Parameter>;
@@ -75,8 +78,9 @@ export function mixedSteps(
       if (scheme.axis !== null && scheme.axis !== 0) fail('E901', 'steps are learnt for tensors and for their first axis', { node: name, found: `axis ${scheme.axis}` });
       const shape = scheme.axis === null ? [] : [scale.length, ...b.shapeOf(x).slice(1).map(() => 1)];
       const of = `${name}.step${all.length === 1 ? '' : scheme.bits}`;
+      const initial = tensor('f32', shape, scale.map((v, i) => v * (size?.[i] ?? 1)));
       return {
-        id: b.input(of, { dtype: 'f32', shape }), name: of, initial: tensor('f32', shape, scale.map((v, i) => v * (size?.[i] ?? 1))),
+        id: b.input(of, { dtype: 'f32', shape }), name: of, initial, least: tensor('f32', shape, (initial.data as Float32Array).map((v) => LEAST_SHARE * v)),
         rateScale: scheme.bits > MOST_LEARNT ? 0 : rateScale, decay: 0,
       };
     };

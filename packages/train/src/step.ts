@@ -16,6 +16,8 @@ export interface Parameter {
   /** Factor of the learning rate, and weight decay. */
   readonly rateScale: number;
   readonly decay: number;
+  /** Bound below which no element falls, in the same shape; none where left out. */
+  readonly least?: Tensor;
 }
 
 /** A loss and what it depends on. */
@@ -37,11 +39,26 @@ export interface StepResult {
   readonly watched: ReadonlyMap<ValueId, Tensor>;
 }
 
+export interface TrainerOptions extends SessionOptions {
+  /** The gradient of all parameters together is shortened to this length where it is longer (Pascanu et al., arXiv 1211.5063, algorithm 1); 0 leaves it. */
+  readonly clip?: number;
+}
+
 interface Slot {
   readonly name: string;
   /** Input of the graph, and the output that takes its place. */
   readonly from: ValueId;
   to: ValueId;
+}
+
+function clipped(b: GraphBuilder, gradients: ReadonlyMap<ValueId, ValueId | null>, most: number): ReadonlyMap<ValueId, ValueId | null> {
+  const known = [...gradients.values()].filter((d) => d !== null);
+  if (most === 0 || known.length === 0) return gradients;
+  const squares = known.map((d) => compose.reduceSum(b, compose.square(b, d), b.shapeOf(d).map((_, i) => i), false));
+  const length = b.add('sqrt', [squares.reduce((s, x) => compose.add(b, s, x))]);
+  const limit = compose.scalarLike(b, length, most);
+  const factor = compose.div(b, limit, b.add('max', [length, limit]));
+  return new Map([...gradients].map(([id, d]) => [id, d && compose.mul(b, d, factor)]));
 }
 
 /** A network that learns, step by step, in one onnxruntime session. The same state and feeds give the same bits. */
@@ -54,12 +71,14 @@ export class Trainer {
     private readonly scalars: readonly ValueId[], private state: Map<string, Tensor>,
   ) {}
 
-  /** @throws E403 when no gradient reaches a parameter for want of a rule, E601 when onnxruntime rejects the graph */
-  static async create(network: Network, optimizer: Optimizer, options: SessionOptions = {}): Promise<Trainer> {
+  /**
+   * @throws E403 when no gradient reaches a parameter for want of a rule, E601 when onnxruntime rejects the graph
+   */
+  static async create(network: Network, optimizer: Optimizer, options: TrainerOptions = {}): Promise<Trainer> {
     const { graph, loss, parameters } = network;
     const b = GraphBuilder.from(graph, opTable);
     const seed = compose.broadcastTo(b, compose.scalarLike(b, loss, 1), b.shapeOf(loss));
-    const gradients = addGradients(b, graph, new Map([[loss, seed]]), parameters.map((p) => p.id));
+    const gradients = clipped(b, addGradients(b, graph, new Map([[loss, seed]]), parameters.map((p) => p.id)), options.clip ?? 0);
     const scalars = optimizer.scalars(1, 1).map((_, i) => b.input(`${optimizer.name}.${i}`, { dtype: 'f32', shape: [] }));
     const slots: Slot[] = [];
     const state = new Map<string, Tensor>();
@@ -69,7 +88,8 @@ export class Trainer {
       const inputs = [p.id, ...names.slice(1).map((name) => b.input(name, type))];
       const gradient = gradients.get(p.id) ?? compose.zerosLike(b, p.id);
       const updated = optimizer.update(b, p.id, gradient, inputs.slice(1), scalars, p.rateScale, p.decay);
-      [updated.parameter, ...updated.slots].forEach((to, i) => slots.push({ name: names[i], from: inputs[i], to }));
+      const bounded = p.least ? b.add('max', [updated.parameter, b.const(p.least)]) : updated.parameter;
+      [bounded, ...updated.slots].forEach((to, i) => slots.push({ name: names[i], from: inputs[i], to }));
       names.forEach((name, i) => state.set(name, i === 0 ? p.initial : allocate(type.dtype, type.shape)));
     }
     const outputs = [loss, ...network.watched, ...slots.map((s) => s.to)];

@@ -137,6 +137,32 @@ describe('Trainer', () => {
     expect(() => trainer.restore(1, new Map([...trainer.training].map(([k, v]) => [k, k === 'w1' ? normal(2, 2) : v])))).toThrowError(coded('E706'));
     await trainer.close();
   });
+
+  it('shortens gradients that are longer than told, and leaves shorter ones', async () => {
+    const moved = async (clip: number): Promise<number[]> => {
+      const b = createBuilder('line');
+      const p = { id: b.input('p', { dtype: 'f32', shape: [2] }), name: 'p', initial: tensorOf('f32', [2], [0, 0]), rateScale: 1, decay: 0 };
+      const loss = compose.reduceSum(b, compose.mul(b, p.id, b.const(tensorOf('f32', [2], [3, -4]))), [0], false);
+      const trainer = await Trainer.create({ graph: b.build([loss]), loss, parameters: [p], watched: [] }, optimizers.sgd({ momentum: 0 }), { threads: 1, clip });
+      await trainer.run(new Map(), 1);
+      const found = toNumbers(trainer.parameter(p));
+      await trainer.close();
+      return found;
+    };
+    expect(await moved(0)).toEqual([-3, 4]);
+    expect(await moved(6)).toEqual([-3, 4]);
+    (await moved(1)).forEach((v, i) => expect(v).toBeCloseTo([-0.6, 0.8][i], 6));
+  });
+
+  it('keeps parameters above their bounds', async () => {
+    const b = createBuilder('bounded');
+    const p = { id: b.input('p', { dtype: 'f32', shape: [2] }), name: 'p', initial: tensorOf('f32', [2], [1, 1]), rateScale: 1, decay: 0, least: tensorOf('f32', [2], [0.25, 0.25]) };
+    const loss = compose.reduceSum(b, compose.mul(b, p.id, b.const(tensorOf('f32', [2], [3, 0.5]))), [0], false);
+    const trainer = await Trainer.create({ graph: b.build([loss]), loss, parameters: [p], watched: [] }, optimizers.sgd(), { threads: 1 });
+    await trainer.run(new Map(), 1);
+    expect(toNumbers(trainer.parameter(p))).toEqual([0.25, 0.5]);
+    await trainer.close();
+  });
 });
 
 describe('losses', () => {
