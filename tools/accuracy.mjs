@@ -8,12 +8,10 @@
  * Needs `npm start` (or `npx tsc -b`) and `node tools/unpack-data.mjs` first. Calibration and search see calibration data only; where the folder has
  * no training set for a model, its labelled samples are split in two once and for all.
  */
-import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { bitloom, root } from './setup.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
 const cache = join(root, '.cache', 'data');
 const out = join(root, '.cache', 'accuracy');
@@ -97,15 +95,6 @@ const RESNET20 = [
   ['mckp bits=4, no bias correction', ['--budget', 'bits=4', '--activations', '8', '--no-bias-correction']],
   ['mckp bits=3, no bias correction', ['--budget', 'bits=3', '--activations', '8', '--no-bias-correction']],
 ];
-
-function bitloom(...args) {
-  const r = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args, '--json', '-q'], { encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (r.status !== 0) {
-    console.error(`bitloom ${args.join(' ')}\n${r.stdout}${r.stderr}`);
-    process.exit(1);
-  }
-  return JSON.parse(r.stdout);
-}
 
 const file = (model) => join(data, 'models', `${model}.onnx`);
 const percent = (x) => x.toFixed(2).padStart(6);

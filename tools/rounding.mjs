@@ -9,12 +9,10 @@
  * Needs `npm start` (or `npx tsc -b`) and `node tools/unpack-data.mjs` first. Calibration sees 1,024 training images and no labels; allocation at 3 bits on
  * average searches with the same images.
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, relative } from 'node:path';
+import { bitloom, root } from './setup.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
 const model = join(data, 'models', 'cifar10_resnet20_jpeg.onnx');
 const images = join(root, '.cache', 'data', 'cifar10');
@@ -40,15 +38,6 @@ function heldOut() {
       symlinkSync(join(images, 'train', name, file), join(out, i % 10 === 0 ? 'test' : 'calib', name, file)));
   }
   return { calib: join(out, 'calib'), test: join(out, 'test') };
-}
-
-function bitloom(...args) {
-  const r = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args, '--json', '-q'], { encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (r.status !== 0) {
-    console.error(`bitloom ${args.join(' ')}\n${r.stdout}${r.stderr}`);
-    process.exit(1);
-  }
-  return JSON.parse(r.stdout);
 }
 
 const folders = flags.includes('--held-out') ? heldOut() : { calib: join(images, 'train'), test: join(images, 'test') };

@@ -89,13 +89,15 @@ describe('finetune', () => {
 
   it('gives way to bits that are asked for', async () => {
     await made;
-    const { choice } = await compileToProgram(plain, options({ calib: DATA, precision: 'w4a8' }));
+    const warnings: string[] = [];
+    const { choice } = await compileToProgram(plain, options({ calib: DATA, precision: 'w4a8' }), { warn: (w) => warnings.push(w) });
+    expect(warnings).toEqual([expect.stringContaining('fine-tuned at bits of its own')]);
     expect([...choice!.weights.values()]).toEqual([8, 4, 4, 4, 8]);
   });
 
   it.each<[string, Partial<FinetuneConfig>, string]>([
     ['no bits', {}, 'E103'], ['two kinds of bits', { precision: 'w2a2', assignment: 'a.json' }, 'E103'], ['float', { precision: 'f32' }, 'E103'],
-    ['no labels', { precision: 'w4a4', data: BARE }, 'E304'], ['less than a batch', { precision: 'w4a4', batch: 97 }, 'E303'],
+    ['no labels', { precision: 'w4a4', data: BARE }, 'E304'], ['no labels to evaluate by', { precision: 'w4a4', eval: BARE }, 'E304'], ['less than a batch', { precision: 'w4a4', batch: 97 }, 'E303'],
     ['a missing assignment', { assignment: '/nowhere.json' }, 'E704'], ['a bad rate', { precision: 'w4a4', rate: -1 }, 'E101'],
     ['a rate that diverges', { precision: 'w4a4', rate: 1e30 }, 'E404'],
   ])('refuses %s', async (_, o, code) => {

@@ -2,21 +2,20 @@
 import { createHash } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { writeFileAtomic } from '@bitloom/bundle';
-import { activationParams, collectHistograms, mergeHistograms } from '@bitloom/calibrate';
-import { batches, openData, remembered } from '@bitloom/data';
+import { activationParams, collectHistograms, graphBatches, mergeHistograms } from '@bitloom/calibrate';
+import { type DataSource, openData, remembered } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
-import { type Graph, type ValueId, deadCode, producers, typeOf, valueOf } from '@bitloom/ir';
+import { type Graph, type ValueId, deadCode, producers } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { type BitChoice, averageBits, classifierLogits, readAssignment, toAssignment } from '@bitloom/search';
-import { reshape } from '@bitloom/tensor';
 import { type CheckpointStore, type EpochLog, type TunedNetwork, fakeQuantized, finetune as train, largest } from '@bitloom/train';
 import { activationScheme, applyAssignment, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type FinetuneConfig, finetuneConfigSchema, parseConfig } from './config.js';
 import { atBatch, inputSpecs, loadModel } from './model.js';
 import { type FinetuneOptions, searchOptionsSchema } from './options.js';
 import { type Hooks, parametersOf } from './pipeline.js';
-import { calibrationOptions, observe, readAssignmentFile, searchProblem } from './search.js';
+import { REMEMBERED_BYTES, calibrationOptions, observe, readAssignmentFile, searchProblem } from './search.js';
 import { writeTuned } from './tuned.js';
 
 export interface FinetuneReport {
@@ -31,8 +30,6 @@ export interface FinetuneReport {
   readonly seconds: number;
 }
 
-/** Decoded samples kept in memory. */
-const REMEMBERED_BYTES = 2 ** 31;
 const SAVE_EVERY = 100;
 
 /** A checkpoint in a file. */
@@ -60,6 +57,8 @@ export async function finetune(
   });
   const logits = classifierLogits(g) ?? fail('E601', 'only classifiers can be fine-tuned', { node: model.name, expected: 'one output, [batch, classes]' });
   const search = searchOptionsSchema.parse({ define: o.define, calib: o.data, preprocessing: o.preprocessing, samples: o.samples, precision: o.precision, pin: o.pin, freeEnds: o.freeEnds, seed: o.seed });
+  const evaluation = o.eval === null ? null : remembered(await openData(o.eval, inputSpecs(g), o.preprocessing), REMEMBERED_BYTES);
+  if (evaluation && !evaluation.labelled) fail('E304', 'accuracy needs labels', { node: o.eval!, remedy: 'give labelled data to --eval' });
   const observed = await observe(model, search, progress);
   const { problem, strategy, options } = searchProblem(model, search, observed, null, progress) ?? fail('E103', 'nothing to train at f32', { remedy: 'give the bits' });
   const choice: BitChoice = o.assignment === null ? (await strategy.search(problem, options)).choice : readAssignment(problem, await readAssignmentFile(o.assignment));
@@ -70,8 +69,7 @@ export async function finetune(
   const trained = new Map([...sites.layers.map((l) => l.weight), ...sites.groups.filter((a) => a.layers.length > 0).map((a) => a.id)]
     .flatMap((id) => (initial.has(id) ? [[id, initial.get(id)!] as const] : [])));
 
-  const data = remembered(await openData(o.data, inputSpecs(g), o.preprocessing), REMEMBERED_BYTES);
-  const evaluation = o.eval === null ? null : remembered(await openData(o.eval, inputSpecs(g), o.preprocessing), REMEMBERED_BYTES);
+  const data = observed.all;
   // Places of files do not matter, what is in them does.
   const { assignment: _, eval: __, data: ___, checkpoint, ...rest } = o;
   const identity = createHash('sha256').update(JSON.stringify([model.sha256, data.fingerprint, rest, [...choice.weights], [...choice.activations]])).digest('hex');
@@ -119,19 +117,17 @@ export async function finetune(
 
 const trainingOptions = (o: FinetuneOptions): Parameters<typeof train>[1] => ({
   epochs: o.epochs, rate: o.rate, stepRate: o.stepRate, warmUp: o.warmUp, decay: o.decay, clip: o.clip, smoothing: o.smoothing, distillation: o.distillation, temperature: o.temperature,
-  augmentation: o.crop > 0 || o.flip ? { pad: o.crop, flip: o.flip } : null, fill: [], seed: o.seed, device: o.device,
+  augmentation: o.crop > 0 || o.flip ? { pad: o.crop, flip: o.flip } : null, seed: o.seed, device: o.device,
 });
 
 /** Share of samples whose largest logit is that of the label. */
-async function accuracy(g: Graph, logits: ValueId, data: Awaited<ReturnType<typeof openData>>): Promise<number> {
+async function accuracy(g: Graph, logits: ValueId, data: DataSource): Promise<number> {
   const session = await compileGraph(g, [logits]);
-  const size = typeOf(g, g.inputs[0]).shape[0];
-  let [right, seen] = [0, 0];
+  let right = 0;
   try {
-    for await (const b of batches(data, size, Array.from({ length: Math.ceil(data.size / size) * size }, (_, i) => i % data.size))) {
-      const out = await session.run(new Map(g.inputs.map((id) => [id, reshape(b.inputs.get(valueOf(g, id).name)!, typeOf(g, id).shape)])));
-      largest(out.get(logits)!).slice(0, data.size - seen).forEach((c, i) => { if (c === b.labels![i]) right++; });
-      seen += size;
+    for await (const { inputs, labels, count } of graphBatches(g, data)) {
+      const found = largest((await session.run(inputs)).get(logits)!);
+      for (let i = 0; i < count; i++) if (found[i] === labels![i]) right++;
     }
   } finally {
     await session.close();

@@ -12,7 +12,7 @@ import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssi
 import { applyAssignment, applyCalibration, layersOf, lowerGraph, markCandidates, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, parsePrecision } from './options.js';
-import { readTuned } from './tuned.js';
+import { isTuned, readTuned } from './tuned.js';
 import { type Observed, calibrationOptions, observe, search, searchProblem } from './search.js';
 
 export interface Hooks {
@@ -54,6 +54,7 @@ export async function compileToProgram(path: string, o: CompileOptions, hooks: H
   if (o.precision !== null && parsePrecision(o.precision) === 'f32') return { ...unquantized, program: lowerGraph(model.graph) };
 
   const tuned = assignment === null && leftOpen(o) ? readTuned(model) : null;
+  if (tuned === null && isTuned(model)) hooks.warn?.('the model was fine-tuned at bits of its own: with other bits asked for, these and its steps are set aside');
   const bits: { -readonly [K in 'search' | 'searchSeconds' | 'choice']: Compiled[K] } = { search: null, searchSeconds: 0, choice: tuned?.choice ?? null };
   const observed = tuned ? null : await observe(model, o, progress);
   if (observed?.synthetic) hooks.warn?.('no --calib data: calibrated on random inputs, accuracy is unknown');

@@ -7,10 +7,11 @@ import type { CostTable } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type ValueId, constantData, producers } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
-import { type Budget, type SearchProblem, type SearchResult, type SearchState, type SearchStrategy, budgetKind, defaultPins, mergePins, parseBudget, parsePin, random, uniform } from '@bitloom/search';
+import { type Budget, type SearchProblem, type SearchResult, type SearchStrategy, budgetKind, defaultPins, mergePins, parseBudget, parsePin, random, uniform } from '@bitloom/search';
 import { ebs } from '@bitloom/search-ebs';
 import { mckp } from '@bitloom/search-mckp';
 import { elementCount } from '@bitloom/tensor';
+import type { CheckpointStore } from '@bitloom/train';
 import { markCandidates, quantizable } from '@bitloom/transforms';
 import { type LoadedModel, atBatch, inputSpecs, statisticsGraph } from './model.js';
 import { latencyModel } from './latency.js';
@@ -42,7 +43,7 @@ export function syntheticSamples(g: Graph): number {
 }
 
 /** Decoded samples kept between the passes over them. */
-const REMEMBERED_BYTES = 2 ** 30;
+export const REMEMBERED_BYTES = 2 ** 30;
 
 export const calibrationOptions = (o: SearchOptions): CalibrationOptions => ({
   method: o.calibration, percentile: o.percentile, symmetric: o.symmetric, weights: DEFAULT_CALIBRATION.weights, biasCorrection: o.biasCorrection,
@@ -94,7 +95,7 @@ export function budgetOf(g: Graph, o: SearchOptions, costs: CostTable | null): B
 
 /** The problem of a model under the options; null for `--precision f32`. */
 export function searchProblem(
-  m: LoadedModel, o: SearchOptions, seen: Observed, costs: CostTable | null, progress: Progress, state: SearchState | null = null,
+  m: LoadedModel, o: SearchOptions, seen: Observed, costs: CostTable | null, progress: Progress, state: CheckpointStore | null = null,
 ): { problem: SearchProblem; strategy: SearchStrategy; options: unknown } | null {
   const chosen = chosenStrategy(o);
   if (!chosen) return null;

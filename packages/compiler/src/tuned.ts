@@ -24,6 +24,9 @@ export interface Tuned {
   readonly params: ReadonlyMap<ValueId, QuantParams>;
 }
 
+/** True when a file says what bits it was trained at. */
+export const isTuned = ({ metadata }: Pick<LoadedModel, 'metadata'>): boolean => metadata.has(KEY);
+
 /** What a file says of its own quantisation; null where it says nothing. @throws E207 where that does not fit its graph */
 export function readTuned({ metadata, graph }: Pick<LoadedModel, 'metadata' | 'graph'>): Tuned | null {
   const text = metadata.get(KEY);

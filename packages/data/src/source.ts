@@ -64,6 +64,20 @@ export function syntheticSource(inputs: readonly InputSpec[], count: number, see
   });
 }
 
+/** Some samples of a source, in the order of `indices`. @param name with `parameters`: how they were chosen, for the fingerprint */
+export function picked(source: DataSource, indices: readonly number[], name: string, ...parameters: readonly number[]): DataSource {
+  return {
+    kind: source.kind,
+    size: indices.length,
+    labelled: source.labelled,
+    classes: source.classes,
+    get fingerprint(): string {
+      return sha256(JSON.stringify([name, source.fingerprint, ...parameters]));
+    },
+    samples: (range) => source.samples(indicesOf(indices.length, range).map((i) => indices[i])),
+  };
+}
+
 /**
  * `count` samples drawn at random without replacement, in random order (all of them when the source is smaller).
  * Folders of images, and many archives, are sorted by class: their first N samples show one class only, which is no
@@ -71,16 +85,7 @@ export function syntheticSource(inputs: readonly InputSpec[], count: number, see
  */
 export function subset(source: DataSource, count: number, seed: number): DataSource {
   const chosen = Array.from(new Rng(seed).permutation(source.size).subarray(0, Math.max(0, count)));
-  return {
-    kind: source.kind,
-    size: chosen.length,
-    labelled: source.labelled,
-    classes: source.classes,
-    get fingerprint(): string {
-      return sha256(JSON.stringify(['subset', source.fingerprint, chosen.length, seed]));
-    },
-    samples: (range) => source.samples(indicesOf(chosen.length, range).map((i) => chosen[i])),
-  };
+  return picked(source, chosen, 'subset', chosen.length, seed);
 }
 
 /** The same source with its samples kept in memory once they have been made, as long as they fit into `maxBytes`. */

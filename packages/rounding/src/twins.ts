@@ -3,22 +3,14 @@
  * which the layers before it make. The float network clips as the quantised one does: what ranges leave out was judged to matter little, and no weights
  * shall make up for it. What the two hold at a cut is kept for all samples where it fits, or else computed again.
  */
-import { batchOf, graphBatches } from '@bitloom/calibrate';
+import { batchOf, graphBatches, quantizedValue } from '@bitloom/calibrate';
 import type { DataSource } from '@bitloom/data';
 import { compileGraph } from '@bitloom/engine';
 import { type Graph, type GraphBuilder, type Node, type ValueId, constantData, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
 import { type QuantParams, codeRange } from '@bitloom/numerics';
-import { compose, createBuilder } from '@bitloom/ops';
+import { createBuilder } from '@bitloom/ops';
 import { type Tensor, elementCount, tensor } from '@bitloom/tensor';
 import type { LayerConstants } from '@bitloom/transforms';
-
-/** Q(x) as core ops, for one scale and zero point. */
-export function quantized(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
-  const { lo, hi } = codeRange(q.scheme);
-  const [s, z] = [q.scale[0], q.zeroPoint[0]];
-  const code = b.add('clip', [b.add('round', [compose.div(b, x, compose.scalarLike(b, x, s))])], { min: lo - z, max: hi - z });
-  return compose.scale(b, code, s);
-}
 
 /** x within the range of Q(x). */
 function clipped(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
@@ -76,8 +68,9 @@ export class Twins {
     const b = createBuilder(`${this.g.name}.twins`);
     const inputs = new Map<string, ValueId>();
     const input = (key: string, id: ValueId): ValueId => {
-      inputs.set(key, b.input(key, typeOf(this.g, id)));
-      return inputs.get(key)!;
+      const known = inputs.get(key) ?? b.input(key, typeOf(this.g, id));
+      inputs.set(key, known);
+      return known;
     };
     const values = new Map(NETWORKS.map((network) => [network, this.stretch(b, network, to, input)]));
     const probes = probe(b, values.get('float')!, values.get('quantised')!);
@@ -111,10 +104,11 @@ export class Twins {
     const values = new Map<ValueId, ValueId>();
     const define = (id: ValueId, v: ValueId): void => {
       const q = this.params.get(id);
-      values.set(id, !q ? v : network === 'quantised' ? quantized(b, v, q) : clipped(b, v, q));
+      values.set(id, !q ? v : network === 'quantised' ? quantizedValue(b, v, q) : clipped(b, v, q));
     };
     if (this.kept) for (const id of this.live(this.at)) values.set(id, input(keyOf(network, id), id));
-    else for (const id of this.g.inputs) define(id, this.data(b, id, input));
+    // Both networks read the same data.
+    else for (const id of this.g.inputs) define(id, input(keyOf('float', id), id));
     const operand = (id: ValueId): ValueId => {
       const known = values.get(id);
       if (known !== undefined) return known;
@@ -129,14 +123,5 @@ export class Twins {
       b.addMany(n.op, ins, n.attrs).forEach((v, i) => define(n.outputs[i], v));
     }
     return operand;
-  }
-
-  /** Both networks read the same data. */
-  private readonly sources = new WeakMap<GraphBuilder, Map<ValueId, ValueId>>();
-  private data(b: GraphBuilder, id: ValueId, input: (key: string, id: ValueId) => ValueId): ValueId {
-    const of = this.sources.get(b) ?? new Map<ValueId, ValueId>();
-    this.sources.set(b, of);
-    if (!of.has(id)) of.set(id, input(keyOf('float', id), id));
-    return of.get(id)!;
   }
 }

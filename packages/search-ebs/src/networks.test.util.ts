@@ -4,7 +4,8 @@ import type { DataSource } from '@bitloom/data';
 import type { Graph } from '@bitloom/ir';
 import type { Bits } from '@bitloom/numerics';
 import { createBuilder, evaluateGraph } from '@bitloom/ops';
-import { type LatencyModel, type SearchProblem, type SearchState, parseBudget } from '@bitloom/search';
+import { type LatencyModel, type SearchProblem, parseBudget } from '@bitloom/search';
+import type { CheckpointStore } from '@bitloom/train';
 import { Rng, type Tensor, elementCount, tensor, toNumbers } from '@bitloom/tensor';
 import { markCandidates, quantizable, splitStreams } from '@bitloom/transforms';
 
@@ -65,7 +66,7 @@ export const TIMES: LatencyModel = {
 export const WEIGHT_BITS: readonly Bits[] = [1, 2, 3, 4, 5];
 
 /** @param budget as parseBudget takes it */
-export function problem(budget: string, over: Partial<SearchProblem> = {}, state: SearchState | null = null): SearchProblem {
+export function problem(budget: string, over: Partial<SearchProblem> = {}, state: CheckpointStore | null = null): SearchProblem {
   const { layers, groups } = quantizable(statistics);
   const bits = { weightBits: over.weightBits ?? WEIGHT_BITS, activationBits: over.activationBits ?? ([2, 4] as const) };
   return {

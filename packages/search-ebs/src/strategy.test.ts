@@ -1,5 +1,6 @@
 /** The whole search on a small network. */
-import { type SearchProblem, type SearchResult, type SearchState, activationChoices, choiceCost, toAssignment } from '@bitloom/search';
+import { type SearchProblem, type SearchResult, activationChoices, choiceCost, toAssignment } from '@bitloom/search';
+import type { CheckpointStore } from '@bitloom/train';
 import { describe, expect, it } from 'vitest';
 import { data, network, problem } from './networks.test.util.js';
 import { type EbsOptions, ebs, ebsOptions } from './strategy.js';
@@ -64,13 +65,13 @@ describe('ebs', () => {
 });
 
 describe('an interrupted search', () => {
-  const store = (): SearchState & { saved: Uint8Array | null; saves: number } => {
+  const store = (): CheckpointStore & { saved: Uint8Array | null; saves: number } => {
     const s = { saved: null as Uint8Array | null, saves: 0, load: async () => s.saved, save: async (d: Uint8Array) => { s.saved = d.slice(); s.saves++; } };
     return s;
   };
   // 12 steps an epoch; a state after each, and after step 50.
   const long = { mode: 'sto', epochs: 5, crop: 1, flip: true } as const;
-  const killed = async (at: number, state: SearchState): Promise<void> => {
+  const killed = async (at: number, state: CheckpointStore): Promise<void> => {
     const p = problem('bops=30%', { ...few, progress: (step, done) => { if (step.startsWith('search') && done === at) throw new Error('killed'); } }, state);
     await expect(run(p, long)).rejects.toThrow('killed');
   };

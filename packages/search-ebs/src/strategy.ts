@@ -5,7 +5,7 @@
  * read: quantisers are learnt steps (LSQ) on the grids of the compiler in place of DoReFa's and PACT's; the penalties are those of its siblings EdMIPS and FracBits;
  * how bits are taken from strengths is ours.
  */
-import { type DataSource, subset } from '@bitloom/data';
+import { type DataSource, picked, subset } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { DEVICES, compileGraph } from '@bitloom/engine';
 import { type Graph, type ValueId, typeOf } from '@bitloom/ir';
@@ -99,12 +99,7 @@ export const ebs: SearchStrategy<EbsOptions> = {
 function halves(data: DataSource, share: number, seed: number): [DataSource, DataSource] {
   const order = [...new Rng((seed ^ 0x65627300) >>> 0).permutation(data.size)];
   const cut = Math.round(share * data.size);
-  const part = (indices: readonly number[]): DataSource => ({
-    kind: data.kind, size: indices.length, labelled: data.labelled, classes: data.classes,
-    get fingerprint() { return data.fingerprint; },
-    samples: (range = {}) => data.samples('length' in range ? range.map((i) => indices[i]) : indices.slice(Math.max(0, range.start ?? 0), range.end)),
-  });
-  return [part(order.slice(0, cut)), part(order.slice(cut))];
+  return [picked(data, order.slice(0, cut), 'part', 0, share, seed), picked(data, order.slice(cut), 'part', 1, share, seed)];
 }
 
 /** Strengths whose softmax is the shares after a part of the run, but for noise. */

@@ -4,6 +4,7 @@ import type { DataSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
 import { type Bits, isBits } from '@bitloom/numerics';
+import type { CheckpointStore } from '@bitloom/train';
 import { type ActivationGroup, type Assignment, type Layer, STREAM_BITS, activationScheme, uniqueNames, weightScheme } from '@bitloom/transforms';
 import type { z } from 'zod';
 import type { Budget } from './cost.js';
@@ -14,12 +15,6 @@ export interface Pin {
   readonly activations: Bits | null;
 }
 
-/** Where a strategy keeps its state; saving replaces what was there as a whole. */
-export interface SearchState {
-  load(): Promise<Uint8Array | null>;
-  save(data: Uint8Array): Promise<void>;
-}
-
 /** For strategies that train. */
 export interface TrainingAccess {
   /** All of the labelled data that {@link SearchProblem.data} was drawn from. */
@@ -27,7 +22,7 @@ export interface TrainingAccess {
   /** The simplified float graph at another batch size, with the values of the problem's; null where it cannot have one. */
   atBatch(batch: number): Promise<Graph | null>;
   /** State of a search that is interrupted; null keeps none. */
-  readonly state: SearchState | null;
+  readonly state: CheckpointStore | null;
   /** Changes with the model, the data and all options: a state of another identity is of another search. */
   readonly identity: string;
 }

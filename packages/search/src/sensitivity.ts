@@ -5,12 +5,12 @@
  * per-sample weight gradients exist. Models without a classifier head: Gauss–Newton with a squared-error output loss, one random
  * ±1 probe v of the outputs a sample (E⟨Jᵀv, Δ⟩² = ‖JΔ‖²).
  */
-import { type Progress, activationParams, batchOf, graphBatches, mergeHistograms, weightParams } from '@bitloom/calibrate';
+import { type Progress, activationParams, batchOf, graphBatches, mergeHistograms, quantizedValue, weightParams } from '@bitloom/calibrate';
 import type { DataSource } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
 import { type Graph, GraphBuilder, type Node, type ValueId, constantData, producers, typeOf, valueOf } from '@bitloom/ir';
-import { type Bits, type QuantParams, codeRange, fakeQuantize } from '@bitloom/numerics';
+import { type Bits, type QuantParams, fakeQuantize } from '@bitloom/numerics';
 import { type ConvAttrs, beforeActivation, compose, opTable } from '@bitloom/ops';
 import { Rng, allocate, elementCount, sameShape, tensor } from '@bitloom/tensor';
 import { type Layer, activationScheme, addGradients, weightScheme } from '@bitloom/transforms';
@@ -61,12 +61,7 @@ function centred(b: GraphBuilder, l: Layer, y: ValueId): ValueId {
 }
 
 /** Q(x) − x as core ops. */
-export function quantizationNoise(b: GraphBuilder, x: ValueId, q: QuantParams): ValueId {
-  const { lo, hi } = codeRange(q.scheme);
-  const [s, z] = [q.scale[0], q.zeroPoint[0]];
-  const code = b.add('clip', [b.add('round', [compose.div(b, x, compose.scalarLike(b, x, s))])], { min: lo - z, max: hi - z });
-  return compose.sub(b, compose.scale(b, code, s), x);
-}
+export const quantizationNoise = (b: GraphBuilder, x: ValueId, q: QuantParams): ValueId => compose.sub(b, quantizedValue(b, x, q), x);
 
 /** Positions per channel below which a batch mean says little. */
 const MIN_POSITIONS = 16;

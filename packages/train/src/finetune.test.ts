@@ -45,7 +45,7 @@ const step = (scale: number): { scheme: ReturnType<typeof activationScheme>; sca
   ({ scheme: activationScheme(2), scale: Float32Array.of(scale), zeroPoint: Int32Array.of(0) });
 const layers = layersOf(g);
 const params = new Map([[layers[0].weight, channels(6, 0.3)], [layers[1].weight, channels(5, 0.3)], [hidden, step(0.6)], [last, step(0.6)]]);
-const options: FinetuneOptions = { epochs: 12, rate: 0.05, stepRate: 1, warmUp: 0.1, decay: 1e-4, clip: 5, smoothing: 0, distillation: 0.5, temperature: 2, augmentation: null, fill: [], seed: 4, device: 'cpu' };
+const options: FinetuneOptions = { epochs: 12, rate: 0.05, stepRate: 1, warmUp: 0.1, decay: 1e-4, clip: 5, smoothing: 0, distillation: 0.5, temperature: 2, augmentation: null, seed: 4, device: 'cpu' };
 
 describe('finetune', () => {
   it('learns at two bits; what it gives is on its grids, and gives what was evaluated', async () => {

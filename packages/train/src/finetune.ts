@@ -28,8 +28,6 @@ export interface FinetuneOptions extends Teaching {
   /** Length to which longer gradients are shortened; 0 leaves them. */
   readonly clip: number;
   readonly augmentation: Augmentation | null;
-  /** Value of each channel outside an image. */
-  readonly fill: readonly number[];
   readonly seed: number;
   /** What trains. */
   readonly device: Device;
@@ -95,7 +93,7 @@ export async function finetune(p: FinetuneProblem, o: FinetuneOptions, run: Fine
     return { layers, params: learntParams(params, quantizers, current, factors) };
   };
   try {
-    const data = new Epochs(p.data, { batch, seed: o.seed, augmentation: o.augmentation, fill: o.fill });
+    const data = new Epochs(p.data, { batch, seed: o.seed, augmentation: o.augmentation });
     const steps = o.epochs * data.stepsPerEpoch;
     const log = await fit(trainer, data, {
       epochs: o.epochs, rate: o.rate, schedule: o.warmUp > 0 ? warmUp(Math.ceil(o.warmUp * steps), cosine) : cosine,
