@@ -60,6 +60,13 @@ export function convWeightGradient(b: GraphBuilder, x: ValueId, dy: ValueId, sha
     return parts.length === 1 ? parts[0] : b.add('concat', parts, { axis: 0 });
   }
 
+  if (n === 2 && strides.every((v) => v === 1)) {
+    const fewer = kernel[0] * (outs / group) + kernel[1] * perGroup < taps * perGroup;
+    // Small images grow too much by what is padded: 64 channels of 8×8 were as fast either way.
+    const grown = ((out[0] + (kernel[0] - 1) * dilations[0] + 1) * (out[1] + (kernel[1] - 1) * dilations[1])) / positions;
+    if (fewer && grown < 1.5) return weightGradientByShifts(b, x, dy, shape, weight);
+  }
+
   // Unfolded: one strided slice of x per tap, then matrix products (2.3 times as fast on onnxruntime as the above).
   const padded = padWith(b, x, [0, 0, ...pads.slice(0, n)], [0, 0, ...pads.slice(n)]);
   const slices = Array.from({ length: taps }, (_, t) => {
@@ -78,4 +85,34 @@ export function convWeightGradient(b: GraphBuilder, x: ValueId, dy: ValueId, sha
   const product = b.add('matmul', [reshapeTo(b, dy, [batch, group, outs / group, positions]), transpose(b, unfolded, [0, 1, 3, 2])]);
   const summed = reduceSum(b, product, [0], false);
   return reshapeTo(b, transpose(b, reshapeTo(b, summed, [outs, taps, perGroup]), [0, 2, 1]), weight);
+}
+
+/**
+ * The same for two spatial axes and stride 1. With rows of x and dy padded to one width and laid end to end, a tap (k, l) is an offset k·rowOffset + l·dilation, of
+ * which dy takes the first part and x the second: kernel[0] copies of dy and kernel[1] of x, in long runs, in place of kernel[0]·kernel[1] of x. The zeros that pad
+ * dy's rows cancel what x has there. A batch of 128 on onnxruntime, 2 cores: 16 channels of 32×32 in 16 ms, unfolded 30; 32 of 16×16 in 12, unfolded 15.
+ */
+function weightGradientByShifts(b: GraphBuilder, x: ValueId, dy: ValueId, { dilations, pads, group }: ConvShape, weight: readonly number[]): ValueId {
+  const [outs, perGroup, k, l] = weight;
+  const padded = padWith(b, x, [0, 0, pads[0], pads[1]], [0, 0, pads[2], pads[3]]);
+  const [batch, channels, height, width] = b.shapeOf(padded);
+  const [, , outHeight, outWidth] = b.shapeOf(dy);
+  const down = dilations[0];
+  // Longer than x by a row, which takes what the last copy of x is moved by.
+  const rows = height + 1;
+  const length = rows * width;
+
+  // Copies at a distance of one row less than a shift, or one row more, are shifted copies once they are cut into rows.
+  const flat = reshapeTo(b, padded, [batch, channels, height * width]);
+  const filler = (size: number): ValueId => sliceAxis(b, flat, 2, 0, size);
+  const gap = width - dilations[1];
+  const copies = Array.from({ length: l }, (_, i) => [flat, filler(i < l - 1 ? gap : l * width - (l - 1) * gap)]).flat();
+  const xs = reshapeTo(b, b.add('concat', copies, { axis: 2 }), [batch, group, perGroup * l, length]);
+
+  const each = reshapeTo(b, padWith(b, dy, [0, 0, 0, 0], [0, 0, rows + down - outHeight, width - outWidth]), [batch, outs, length + down * width]);
+  const last = sliceAxis(b, each, 2, 0, length - (k - 1) * down * width);
+  const dys = reshapeTo(b, b.add('concat', [...Array.from({ length: k - 1 }, () => each), last], { axis: 2 }), [batch, group, (outs / group) * k, length]);
+
+  const summed = reduceSum(b, b.add('matmul', [dys, transpose(b, xs, [0, 1, 3, 2])]), [0], false);
+  return reshapeTo(b, transpose(b, reshapeTo(b, summed, [outs, k, perGroup, l]), [0, 2, 1, 3]), weight);
 }

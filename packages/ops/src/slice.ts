@@ -31,7 +31,7 @@ export const slice = defineOp<SliceAttrs>({
   gradient(b, { inputs: [x], attrs: { starts, steps, sizes }, cotangents: [dy] }) {
     const shape = b.shapeOf(x);
     const forward = flip(b, dy!, sizes.flatMap((_, a) => (steps[a] < 0 ? [a] : [])));
-    const wide = sizes.reduce<ValueId>((v, _, a) => zeroInterleave(b, v, a, Math.abs(steps[a])), forward);
+    const wide = sizes.reduceRight<ValueId>((v, _, a) => zeroInterleave(b, v, a, Math.abs(steps[a])), forward);
     const begins = sizes.map((n, a) => (n === 0 ? 0 : Math.min(starts[a], starts[a] + (n - 1) * steps[a])));
     return [padWith(b, wide, begins, b.shapeOf(wide).map((n, a) => shape[a] - begins[a] - n))];
   },
