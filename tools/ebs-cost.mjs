@@ -4,8 +4,9 @@
  * network, and beside the network with a branch for every pair of candidates and a weight tensor for every bit-width, which differentiable searches otherwise
  * train. As a Markdown table:
  *
- *   node tools/ebs-cost.mjs [--batch 128] [--steps 5] [--rounds 3] [--candidates 1,3,5] [--branches 1,3,5] [--model model.onnx]
+ *   node tools/ebs-cost.mjs [--batch 128] [--steps 5] [--rounds 3] [--candidates 1,3,5] [--branches 1,3,5] [--model model.onnx] [--torch python3]
  *
+ * `--torch` names a Python that has PyTorch (Debian: python3-torch), and adds its float step of ResNet-20 (tools/torch-step.py).
  * The model is a classifier, by default cifar10_resnet20_jpeg of the data folder (BITLOOM_DATA, default ../shared/data); inputs are random. Every configuration runs in
  * a fresh process, in turns, so that what else the machine does meets all alike; a number is the median over the rounds of the median over the steps.
  * CPU time is that of all threads, onnxruntime's waiting included.
@@ -22,6 +23,7 @@ const { values: flags } = parseArgs({
   options: {
     batch: { type: 'string', default: '128' }, steps: { type: 'string', default: '5' }, rounds: { type: 'string', default: '3' }, candidates: { type: 'string', default: '1,3,5' },
     branches: { type: 'string', default: '1,3,5' }, model: { type: 'string', default: join(data, 'models/cifar10_resnet20_jpeg.onnx') }, one: { type: 'string' },
+    torch: { type: 'string' },
   },
 });
 const [batch, steps, rounds] = [flags.batch, flags.steps, flags.rounds].map(Number);
@@ -43,16 +45,17 @@ if (flags.one) {
 }
 const built = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', 'packages/compiler'], { cwd: root, stdio: 'inherit' });
 if (built.status !== 0) process.exit(1);
-const configurations = ['float 1', ...numbers(flags.candidates).map((k) => `ebs ${k}`), ...numbers(flags.branches).map((k) => `branches ${k}`)];
+const configurations = ['float 1', ...(flags.torch ? ['PyTorch'] : []), ...numbers(flags.candidates).map((k) => `ebs ${k}`), ...numbers(flags.branches).map((k) => `branches ${k}`)];
 const found = new Map(configurations.map((c) => [c, []]));
 for (let round = 0; round < rounds; round++) {
   for (const c of configurations) {
     process.stderr.write(`\r\x1b[Kround ${round + 1}/${rounds}: ${c}`);
-    const args = [fileURLToPath(import.meta.url), '--one', c, '--batch', String(batch), '--steps', String(steps), '--model', flags.model];
-    const r = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    const own = [fileURLToPath(import.meta.url), '--one', c, '--batch', String(batch), '--steps', String(steps), '--model', flags.model];
+    const [command, args] = c === 'PyTorch' ? [flags.torch, [join(root, 'tools/torch-step.py'), String(batch), String(steps)]] : [process.execPath, own];
+    const r = spawnSync(command, args, { encoding: 'utf8' });
     // The branches of many candidates may need more memory than there is.
     if (r.status === 0) found.get(c).push(JSON.parse(r.stdout));
-    else console.error(`\n${c} failed: ${r.signal ?? r.stderr.trim().split('\n').at(-1)}`);
+    else console.error(`\n${c} failed: ${r.signal ?? (r.error?.message ?? r.stderr).trim().split('\n').at(-1)}`);
   }
 }
 process.stderr.write('\r\x1b[K');
@@ -63,7 +66,8 @@ for (const [c, all] of found) {
   if (all.length === 0) continue;
   const [kind, k] = c.split(' ');
   const of = (name) => median(all.map((r) => r[name] ?? NaN));
-  console.log(`| ${kind} | ${kind === 'float' ? '' : k} | ${ms(of('weights'))} | ${ms(of('weightsCpu'))} | ${ms(of('strengths'))} | ${ms(of('strengthsCpu'))} | ${(of('rss') / 2 ** 20).toFixed(0)} MiB |`);
+  const name = kind === 'PyTorch' ? `PyTorch ${all[0].version}, float` : kind;
+  console.log(`| ${name} | ${kind === 'float' ? '' : k ?? ''} | ${ms(of('weights'))} | ${ms(of('weightsCpu'))} | ${ms(of('strengths'))} | ${ms(of('strengthsCpu'))} | ${(of('rss') / 2 ** 20).toFixed(0)} MiB |`);
 }
 
 /** Prints a configuration's numbers: ms and bytes. */

@@ -26,7 +26,10 @@ const cases: readonly Case[] = [
   { name: 'depthwise with multiplier', x: [1, 3, 4, 4], w: [6, 1, 2, 2], attrs: { ...plain, group: 3 } },
   { name: '1-D', x: [2, 3, 11], w: [4, 3, 5], attrs: { strides: [2], dilations: [2], pads: [3, 2], group: 1 } },
   { name: 'pads beyond the kernel', x: [1, 2, 3, 3], w: [2, 2, 2, 2], attrs: { ...plain, pads: [3, 2, 2, 3] } },
-  { name: 'far larger than its window, dilated, in groups', x: [2, 4, 20, 24], w: [6, 2, 3, 3], attrs: { ...plain, dilations: [2, 1], pads: [3, 0, 1, 2], group: 2 } },
+  { name: 'padded 3×3 of more channels', x: [2, 4, 5, 6], w: [4, 4, 3, 3], attrs: { ...plain, pads: [1, 1, 1, 1] } },
+  { name: '5×3, dilated, pads uneven, in groups', x: [1, 6, 9, 7], w: [4, 3, 5, 3], attrs: { ...plain, dilations: [2, 1], pads: [5, 0, 3, 2], group: 2 } },
+  { name: '3×2, pads beyond the kernel', x: [1, 3, 3, 4], w: [2, 3, 3, 2], attrs: { ...plain, dilations: [1, 3], pads: [4, 5, 2, 1] } },
+  { name: 'without pads, 2×4 taps', x: [2, 3, 4, 7], w: [2, 3, 2, 4], attrs: plain },
   { name: '81 taps in groups', x: [1, 4, 5, 5], w: [4, 2, 9, 9], attrs: { ...plain, strides: [2, 1], pads: [4, 4, 4, 4], group: 2 } },
 ];
 const volume: Case = { name: '3-D', x: [1, 4, 4, 3, 5], w: [2, 2, 2, 3, 2], attrs: { strides: [1, 1, 2], dilations: [2, 1, 1], pads: [1, 1, 0, 0, 1, 1], group: 2 } };
