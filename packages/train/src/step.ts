@@ -4,7 +4,7 @@ import { type Session, type SessionOptions, compileGraph } from '@bitloom/engine
 import { type Graph, GraphBuilder, type ValueId, typeOf } from '@bitloom/ir';
 import { compose, opTable } from '@bitloom/ops';
 import { type Tensor, allocate, scalar, toNumbers } from '@bitloom/tensor';
-import { addGradients } from '@bitloom/transforms';
+import { addGradients, simplify } from '@bitloom/transforms';
 import type { Optimizer } from './optimizer.js';
 
 /** A tensor that training changes: an input of the network's graph. */
@@ -93,7 +93,8 @@ export class Trainer {
       names.forEach((name, i) => state.set(name, i === 0 ? p.initial : allocate(type.dtype, type.shape)));
     }
     const outputs = [loss, ...network.watched, ...slots.map((s) => s.to)];
-    return new Trainer(network, optimizer, await compileGraph(b.build(outputs), outputs, options), slots, scalars, state);
+    const session = await compileGraph(simplify(b.build(outputs)), outputs, options);
+    return new Trainer(network, optimizer, session, slots, scalars, state);
   }
 
   /** One step at a learning rate. @param feeds inputs that are no parameters @throws E404 when the loss is not finite */
