@@ -20,10 +20,10 @@ const X = random(new Rng(23), [1, 3, 9, 9]);
 /** Every activation that is stored as codes, as an output. */
 const watched = (g: Graph): Graph => ({ ...g, outputs: quantizable(g).groups.flatMap((a) => a.values).filter((v) => !g.inputs.includes(v)) });
 
-async function onOnnxruntime(bytes: Uint8Array, optimize: boolean): Promise<Map<string, number[]>> {
+async function onOnnxruntime(bytes: Uint8Array, optimize: boolean, x = X): Promise<Map<string, number[]>> {
   const session = await openModel(bytes, { optimize });
   try {
-    return new Map([...(await session.run(new Map([['x', X]])))].map(([name, t]) => [name, toNumbers(t)]));
+    return new Map([...(await session.run(new Map([['x', x]])))].map(([name, t]) => [name, toNumbers(t)]));
   } finally {
     await session.close();
   }
@@ -54,6 +54,23 @@ describe('QDQ export', () => {
       });
     });
     expect(differing / count).toBeLessThan(0.02);
+  });
+
+  it('gives them to the last where some layers have fewer bits than eight: biases are as bundles have them', async () => {
+    const { graph } = await compileToProgram(MODEL, options({ calib: DATA, precision: 'w2a2' }));
+    const g = watched(graph);
+    const [bytes, program] = [exportQdq(g), lowerGraph(g)];
+    for (let i = 0; i < 24; i++) {
+      const x = random(new Rng(100 + i), [1, 3, 9, 9]);
+      const expected = runProgram(program, new Map([['x', x]]));
+      const got = [...(await onOnnxruntime(bytes, false, x)).values()];
+      g.outputs.forEach((id, k) => {
+        const { name, precision } = valueOf(g, id);
+        const scale = precision.state === 'calibrated' ? precision.params.scale[0] : NaN;
+        const codes = (v: readonly number[]): number[] => v.map((y) => Math.round(y / scale));
+        expect(codes(got[k]), name).toEqual(codes(toNumbers(expected.get(name)!)));
+      });
+    }
   });
 
   it('is written by compile, with the ONNX names of inputs and outputs, and classifies as the bundle does', async () => {
