@@ -1,0 +1,60 @@
+/**
+ * Accuracy of the reference network (cifar10_resnet20_jpeg) by bits after fine-tuning on all training images of the data folder (BITLOOM_DATA, default
+ * ../shared/data), epoch by epoch and as a bundle, as a Markdown table:
+ *
+ *   node tools/finetuning.mjs [w4a4 w3a3 w2a2]
+ *
+ * Needs `npm start` (or `npx tsc -b`) and `node tools/unpack-data.mjs` first. 780 to 2,340 steps a row; what is ended goes on where it was. The bundle is
+ * compared with its fake-quantised graph (compile --emit-qdq) on onnxruntime, decision by decision.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { bitloom, root } from './setup.mjs';
+
+const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
+const model = join(data, 'models', 'cifar10_resnet20_jpeg.onnx');
+const images = join(root, '.cache', 'data', 'cifar10');
+const out = join(root, '.cache', 'finetuning');
+if (!existsSync(model) || !existsSync(images)) {
+  console.error(`no data folder at ${data}, or it is not unpacked; set BITLOOM_DATA and run node tools/unpack-data.mjs`);
+  process.exit(1);
+}
+const ROWS = { w4a4: { epochs: 2, rate: 0.005 }, w3a3: { epochs: 4, rate: 0.02 }, w2a2: { epochs: 6, rate: 0.02 } };
+const rows = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ROWS);
+const wrong = rows.find((r) => !(r in ROWS));
+if (wrong) {
+  console.error(`${wrong} is none of ${Object.keys(ROWS).join(', ')}`);
+  process.exit(2);
+}
+mkdirSync(out, { recursive: true });
+const preprocessing = ['--mean', '.485,.456,.406', '--std', '.229,.224,.225'];
+const test = ['--data', `images:${join(images, 'test')}`];
+
+/** Report of fine-tuning, made once. */
+function finetuned(bits) {
+  const report = join(out, `${bits}.json`);
+  if (!existsSync(report)) {
+    const args = ['finetune', model, '--precision', bits, '--data', `images:${join(images, 'train')}`, '--eval', `images:${join(images, 'test')}`, ...preprocessing,
+      '--epochs', String(ROWS[bits].epochs), '--rate', String(ROWS[bits].rate), '--crop', '4', '--flip', '-o', join(out, `${bits}.onnx`), '--json'];
+    const done = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    if (done.status !== 0) process.exit(done.status ?? 1);
+    writeFileSync(`${report}.making`, done.stdout);
+    renameSync(`${report}.making`, report);
+  }
+  return JSON.parse(readFileSync(report, 'utf8'));
+}
+
+const percent = (x) => `${x.toFixed(2)} %`;
+const float = bitloom('eval', model, ...test, ...preprocessing);
+const lines = rows.map((bits) => {
+  const { epochs } = finetuned(bits);
+  const [bundle, qdq] = [join(out, bits), join(out, `${bits}.qdq.onnx`)];
+  bitloom('compile', join(out, `${bits}.onnx`), ...preprocessing, '--target', 'wasm', '--emit-qdq', qdq, '-o', bundle);
+  const { top1, agreement } = bitloom('eval', bundle, ...test, '--agree', qdq);
+  const curve = Array.from({ length: 6 }, (_, i) => (i < epochs.length ? percent(100 * epochs[i].evaluated) : ''));
+  return `| ${bits.toUpperCase()} | ${curve.join(' | ')} | ${percent(top1)} | ${percent(agreement)} |`;
+});
+console.log(`float: ${percent(float.top1)} of ${float.samples} images\n`);
+console.log('| bits | epoch 1 | 2 | 3 | 4 | 5 | 6 | bundle | decides as its graph |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|');
+console.log(lines.join('\n'));
