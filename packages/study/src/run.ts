@@ -8,6 +8,7 @@ import { type CompileReport, type FinetuneReport, type Hooks, type SearchReport,
 import { type DataSource, openData } from '@bitloom/data';
 import { BitloomError, type Diagnostic, fail } from '@bitloom/diagnostics';
 import { isConst } from '@bitloom/ir';
+import { alone } from './lock.js';
 import { type Cell, type StudyConfig, type StudyOptions, cellsOf, checkedOptions, epochsOf, labelOf, searchSeed, settingsOf } from './options.js';
 import { writeReports } from './reports.js';
 import { TIMES, abandonStudy, hashOf, jsonText, keep, kept, readJson, readTimes, stage } from './stages.js';
@@ -30,7 +31,7 @@ const failed = (nothing: CellReport, error: Diagnostic): CellReport => ({ ...not
 /**
  * Runs what is not done of a study, and writes its tables and plots. A run that ends at any moment is gone on with by the same call, to the
  * same bytes, but for times.
- * @throws E703 where the folder is not that of a study, E304 without labels to measure accuracy by, and as the steps do but for E501 and E404
+ * @throws E703 where the folder is not that of a study, or another process is at it, E304 without labels to measure accuracy by, and as the steps do but for E501 and E404
  */
 export async function study(model: string, config: StudyConfig, hooks: StudyHooks = {}): Promise<StudyReport> {
   const { options: o, costs } = await checkedOptions(config);
@@ -51,12 +52,20 @@ export async function study(model: string, config: StudyConfig, hooks: StudyHook
   const about = (x: DataSource): StudyReport['data'] => ({ fingerprint: x.fingerprint, samples: x.size });
   const samples = { data: about(data), eval: about(test) };
   const identity = { version: VERSION, model: content.digest('hex'), data: samples.data.fingerprint, eval: samples.eval.fingerprint, costs };
-  abandonStudy(o.output);
   // The mark comes before anything else, so that what was begun is known as a study.
   const mark = join(o.output, 'study.json');
   if (!existsSync(mark)) await writeFileAtomic(mark, jsonText(MARK));
-  const s: Study = { model, o, identity, hooks, folder: o.output };
+  return alone(o.output, () => {
+    abandonStudy(o.output);
+    return carryOut({ model, o, identity, hooks, folder: o.output }, { name: basename(model), sha256: loaded.sha256 }, samples);
+  });
+}
 
+/** Does what is left. */
+async function carryOut(s: Study, model: StudyReport['model'], samples: Pick<StudyReport, 'data' | 'eval'>): Promise<StudyReport> {
+  const { o, hooks, identity: { costs } } = s;
+  const cells = cellsOf(o);
+  const progress = hooks.progress ?? (() => {});
   const { output: _, data: __, eval: ___, costs: ____, ...options } = o;
   const float = await floatModel(s);
   const done = new Map<string, CellReport>();
@@ -64,7 +73,7 @@ export async function study(model: string, config: StudyConfig, hooks: StudyHook
     const bySetting = settingsOf(o).flatMap((x) => cells.filter((c) => c.strategy === x.strategy && labelOf(c) === labelOf(x)));
     const reports = bySetting.map((c) => done.get(c.name) ?? pending(o, c));
     const report: StudyReport = {
-      ...MARK, model: { name: basename(model), sha256: loaded.sha256 }, ...samples,
+      ...MARK, model, ...samples,
       options: { ...options, costs }, float, summary: summaryOf(settingsOf(o), reports), cells: reports,
     };
     await writeReports(o.output, report);
