@@ -237,10 +237,11 @@ describe('uniform', () => {
       .toEqual({ w: [3, 8, 3, 3], a: [4, 8, 8, 4, 4], pareto: 1 });
   });
 
-  it('takes the widest weights, then activations, that fit', async () => {
+  it('takes the widest narrower side that fits, then the widest pair, then activations', async () => {
     expect(await search(budget('bits=4'))).toMatchObject({ w: [4, 4, 4, 4], a: [8, 8, 8, 8, 8] });
     expect(await search(budget('bits=7.99'))).toMatchObject({ w: [4, 4, 4, 4] });
-    expect(await search(budget('bops=50%'))).toMatchObject({ w: [8, 8, 8, 8], a: [4, 4, 8, 4, 4] });
+    expect(await search(budget('bops=50%'))).toMatchObject({ w: [4, 4, 4, 4], a: [8, 8, 8, 8, 8] });
+    expect(await search({ ...budget('bops=13%'), weightBits: [1, 2, 4], activationBits: [1, 2, 4] })).toMatchObject({ w: [2, 2, 2, 2] });
     expect(await search(budget('size=100%w8a8'))).toMatchObject({ w: [8, 8, 8, 8] });
   });
 

@@ -4,14 +4,17 @@ import { z } from 'zod';
 import { type BitChoice, type SearchProblem, type SearchStrategy, activationChoices, averageBits, weightChoices } from './contract.js';
 import { choiceCost, showCost } from './cost.js';
 
-/** The same bits everywhere but for pins. With a budget: the widest weights, then activations, that fit. */
+/**
+ * The same bits everywhere but for pins. With a budget: the pair that fits whose narrower side is widest, then the wider one, then the one with wider activations.
+ * W4A1 costs as many BOPs as W2A2, and is far less accurate (ResNet-20, `node tools/allocation.mjs`).
+ */
 export const uniform: SearchStrategy<object> = {
   name: 'uniform',
-  summary: 'the same bit-widths for every layer that is not pinned; with a budget, the widest that fit',
+  summary: 'the same bit-widths for every layer that is not pinned; with a budget, the widest that fit, neither side much narrower than the other',
   options: z.strictObject({}),
   async search(p) {
     const points = p.weightBits.flatMap((w) => p.activationBits.map((a) => ({ w, a, choice: uniformChoice(p, w, a) })))
-      .sort((x, y) => y.w * 16 + y.a - (x.w * 16 + x.a));
+      .sort((x, y) => Math.min(y.w, y.a) - Math.min(x.w, x.a) || y.w + y.a - (x.w + x.a) || y.a - x.a);
     const budget = p.budget;
     const cost = (c: BitChoice): number => (budget ? choiceCost(p, c) : 0);
     const best = points.find((q) => !budget || cost(q.choice) <= budget.limit);
