@@ -20,7 +20,8 @@ if (!existsSync(model) || !existsSync(images)) {
   console.error(`no data folder at ${data}, or it is not unpacked; set BITLOOM_DATA and run node tools/unpack-data.mjs`);
   process.exit(1);
 }
-const ROWS = { w4a4: { epochs: 2, rate: 0.005 }, w3a3: { epochs: 4, rate: 0.02 }, w2a2: { epochs: 6, rate: 0.02 } };
+/** Epochs, and options beside them. */
+const ROWS = { w4a4: [2, '--rate', '0.005', '--distillation', '1'], w3a3: [4], w2a2: [6] };
 const rows = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ROWS);
 const wrong = rows.find((r) => !(r in ROWS));
 if (wrong) {
@@ -36,7 +37,7 @@ function finetuned(bits) {
   const report = join(out, `${bits}.json`);
   if (!existsSync(report)) {
     const args = ['finetune', model, '--precision', bits, '--data', `images:${join(images, 'train')}`, '--eval', `images:${join(images, 'test')}`, ...preprocessing,
-      '--epochs', String(ROWS[bits].epochs), '--rate', String(ROWS[bits].rate), '--crop', '4', '--flip', '-o', join(out, `${bits}.onnx`), '--json'];
+      '--epochs', String(ROWS[bits][0]), ...ROWS[bits].slice(1), '--crop', '4', '--flip', '-o', join(out, `${bits}.onnx`), '--json'];
     const done = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
     if (done.status !== 0) process.exit(done.status ?? 1);
     writeFileSync(`${report}.making`, done.stdout);
