@@ -9,16 +9,10 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { must, root } from './setup.mjs';
+import { model, preprocessing, test, train, words } from './reference.mjs';
+import { cli, must, root } from './setup.mjs';
 
-const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
-const model = join(data, 'models', 'cifar10_resnet20_jpeg.onnx');
-const images = join(root, '.cache', 'data', 'cifar10');
 const out = join(root, '.cache', 'allocation');
-if (!existsSync(model) || !existsSync(images)) {
-  console.error(`no data folder at ${data}, or it is not unpacked; set BITLOOM_DATA and run node tools/unpack-data.mjs`);
-  process.exit(1);
-}
 /** Of uniform W2A2 with ends of eight bits. */
 const BOPS = 0.1888e9;
 const EPOCHS = 8;
@@ -28,24 +22,22 @@ const ebs = (mode) => ['--strategies', 'ebs', '--finetune-epochs', `ebs=${EPOCHS
 const ROWS = {
   uniform: ['--strategies', 'uniform'], mckp: ['--strategies', 'mckp'], random: ['--strategies', 'random'], 'ebs-det': ebs('det'), 'ebs-sto': ebs('sto'),
 };
-const rows = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ROWS);
-const wrong = rows.find((r) => !(r in ROWS));
-if (wrong) {
-  console.error(`${wrong} is none of ${Object.keys(ROWS).join(', ')}`);
-  process.exit(2);
-}
+const chosen = words(Object.keys(ROWS));
+const rows = chosen.length > 0 ? chosen : Object.keys(ROWS);
 mkdirSync(out, { recursive: true });
 const part = join(out, 'train-10000');
-if (!existsSync(part)) must(process.execPath, [join(root, 'tools/subset.mjs'), join(images, 'train'), part, '1000']);
+if (!existsSync(part)) must(process.execPath, [join(root, 'tools/subset.mjs'), train, part, '1000']);
 
 const lines = rows.map((row) => {
   const folder = join(out, row);
-  const args = ['study', model, '--data', `images:${part}`, '--eval', `images:${join(images, 'test')}`, '--mean', '.485,.456,.406', '--std', '.229,.224,.225',
+  const args = ['study', model, '--data', `images:${part}`, '--eval', `images:${test}`, ...preprocessing,
     '--budgets', `bops=${BOPS / 1e9}G`, '--weights', '1,2,3,4,5', '--activations', '1,2,3,4,5', '--seeds', '0,1,2', '--epochs', String(EPOCHS), '--crop', '4', '--flip',
     ...ROWS[row], '-o', folder];
-  const done = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const done = spawnSync(process.execPath, [cli, ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
   if (done.status !== 0) process.exit(done.status ?? 1);
-  const { summary: [s], cells } = JSON.parse(readFileSync(join(folder, 'study.json'), 'utf8'));
+  const { summary: [s], cells: all } = JSON.parse(readFileSync(join(folder, 'study.json'), 'utf8'));
+  const cells = all.filter((c) => c.status === 'done');
+  if (cells.length < all.length) return `| ${row} | ${all.length - cells.length} of ${all.length} seeds have no result: ${join(folder, 'study.md')} | | |`;
   const shares = cells.map((c) => (100 * c.bops) / BOPS);
   return `| ${row} | ${cells.map((c) => c.accuracy.toFixed(2)).join(', ')} | ${s.accuracy.mean.toFixed(2)} ± ${s.accuracy.spread.toFixed(2)} | ${Math.min(...shares).toFixed(1)}–${Math.max(...shares).toFixed(1)} % |`;
 });

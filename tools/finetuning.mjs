@@ -10,35 +10,24 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { bitloom, root } from './setup.mjs';
+import { model, percent, preprocessing, test, train, words } from './reference.mjs';
+import { bitloom, cli, root } from './setup.mjs';
 
-const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
-const model = join(data, 'models', 'cifar10_resnet20_jpeg.onnx');
-const images = join(root, '.cache', 'data', 'cifar10');
 const out = join(root, '.cache', 'finetuning');
-if (!existsSync(model) || !existsSync(images)) {
-  console.error(`no data folder at ${data}, or it is not unpacked; set BITLOOM_DATA and run node tools/unpack-data.mjs`);
-  process.exit(1);
-}
 /** Epochs, and options beside them. */
 const ROWS = { w4a4: [2, '--rate', '0.005', '--distillation', '1'], w3a3: [4], w2a2: [6] };
-const rows = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ROWS);
-const wrong = rows.find((r) => !(r in ROWS));
-if (wrong) {
-  console.error(`${wrong} is none of ${Object.keys(ROWS).join(', ')}`);
-  process.exit(2);
-}
+const chosen = words(Object.keys(ROWS));
+const rows = chosen.length > 0 ? chosen : Object.keys(ROWS);
 mkdirSync(out, { recursive: true });
-const preprocessing = ['--mean', '.485,.456,.406', '--std', '.229,.224,.225'];
-const test = ['--data', `images:${join(images, 'test')}`];
+const measured = ['--data', `images:${test}`];
 
 /** Report of fine-tuning, made once. */
 function finetuned(bits) {
   const report = join(out, `${bits}.json`);
   if (!existsSync(report)) {
-    const args = ['finetune', model, '--precision', bits, '--data', `images:${join(images, 'train')}`, '--eval', `images:${join(images, 'test')}`, ...preprocessing,
+    const args = ['finetune', model, '--precision', bits, '--data', `images:${train}`, '--eval', `images:${test}`, ...preprocessing,
       '--epochs', String(ROWS[bits][0]), ...ROWS[bits].slice(1), '--crop', '4', '--flip', '-o', join(out, `${bits}.onnx`), '--json'];
-    const done = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    const done = spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
     if (done.status !== 0) process.exit(done.status ?? 1);
     writeFileSync(`${report}.making`, done.stdout);
     renameSync(`${report}.making`, report);
@@ -46,13 +35,12 @@ function finetuned(bits) {
   return JSON.parse(readFileSync(report, 'utf8'));
 }
 
-const percent = (x) => `${x.toFixed(2)} %`;
-const float = bitloom('eval', model, ...test, ...preprocessing);
+const float = bitloom('eval', model, ...measured, ...preprocessing);
 const lines = rows.map((bits) => {
   const { epochs } = finetuned(bits);
   const [bundle, qdq] = [join(out, bits), join(out, `${bits}.qdq.onnx`)];
   bitloom('compile', join(out, `${bits}.onnx`), ...preprocessing, '--target', 'wasm', '--emit-qdq', qdq, '-o', bundle);
-  const { top1, agreement } = bitloom('eval', bundle, ...test, '--agree', qdq);
+  const { top1, agreement } = bitloom('eval', bundle, ...measured, '--agree', qdq);
   const curve = Array.from({ length: 6 }, (_, i) => (i < epochs.length ? percent(100 * epochs[i].evaluated) : ''));
   return `| ${bits.toUpperCase()} | ${curve.join(' | ')} | ${percent(top1)} | ${percent(agreement)} |`;
 });

@@ -11,37 +11,24 @@
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { model, percent, preprocessing, test, train, words } from './reference.mjs';
 import { bitloom, root } from './setup.mjs';
 
-const data = process.env.BITLOOM_DATA ?? join(root, '..', 'shared', 'data');
-const model = join(data, 'models', 'cifar10_resnet20_jpeg.onnx');
-const images = join(root, '.cache', 'data', 'cifar10');
 const out = join(root, '.cache', 'rounding');
-if (!existsSync(model) || !existsSync(images)) {
-  console.error(`no data folder at ${data}, or it is not unpacked; set BITLOOM_DATA and run node tools/unpack-data.mjs`);
-  process.exit(1);
-}
-const known = ['--equalize', '--held-out'];
-const flags = process.argv.slice(2);
-const wrong = flags.find((f) => !known.includes(f));
-if (wrong) {
-  console.error(`${wrong} is none of ${known.join(', ')}`);
-  process.exit(2);
-}
+const flags = words(['--equalize', '--held-out']);
 
 /** Every tenth training image to measure on, the others to calibrate on, as folders of links. */
 function heldOut() {
   for (const part of ['calib', 'test']) rmSync(join(out, part), { recursive: true, force: true });
-  for (const name of readdirSync(join(images, 'train'))) {
+  for (const name of readdirSync(train)) {
     for (const part of ['calib', 'test']) mkdirSync(join(out, part, name), { recursive: true });
-    readdirSync(join(images, 'train', name)).sort().forEach((file, i) =>
-      symlinkSync(join(images, 'train', name, file), join(out, i % 10 === 0 ? 'test' : 'calib', name, file)));
+    readdirSync(join(train, name)).sort().forEach((file, i) =>
+      symlinkSync(join(train, name, file), join(out, i % 10 === 0 ? 'test' : 'calib', name, file)));
   }
   return { calib: join(out, 'calib'), test: join(out, 'test') };
 }
 
-const folders = flags.includes('--held-out') ? heldOut() : { calib: join(images, 'train'), test: join(images, 'test') };
-const preprocessing = ['--mean', '.485,.456,.406', '--std', '.229,.224,.225'];
+const folders = flags.includes('--held-out') ? heldOut() : { calib: train, test };
 const further = flags.includes('--equalize') ? ['--equalize'] : [];
 const ALLOCATIONS = [
   ['W4A8', ['--precision', 'w4a8']],
@@ -51,7 +38,6 @@ const ALLOCATIONS = [
 ];
 const ROUNDINGS = ['nearest', 'adaround'];
 
-const percent = (x) => `${x.toFixed(2)} %`;
 const shown = (path) => relative(process.cwd(), path) || '.';
 const float = bitloom('eval', model, '--data', `images:${folders.test}`, ...preprocessing);
 console.log(`float: ${percent(float.top1)} of ${float.samples} images\n`);

@@ -24,9 +24,12 @@ export function must(command, args, options) {
   }
 }
 
-/** What a verb of the built command prints with `--json`; a failure is printed and ends the process. */
+/** The built command. */
+export const cli = join(root, 'packages/cli/bin/bitloom.js');
+
+/** What a verb of it prints with `--json`; a failure is printed and ends the process. */
 export function bitloom(...args) {
-  const done = spawnSync(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args, '--json', '-q'], { encoding: 'utf8', maxBuffer: 1 << 28 });
+  const done = spawnSync(process.execPath, [cli, ...args, '--json', '-q'], { encoding: 'utf8', maxBuffer: 1 << 28 });
   if (done.status !== 0) {
     console.error(`bitloom ${args.join(' ')}\n${done.stdout}${done.stderr}`);
     process.exit(1);

@@ -2,7 +2,7 @@
 /** `npm start`: from a fresh clone to a compiled, verified and measured example network. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { cCompiler, must, root, say, setUp, tsc } from './setup.mjs';
+import { cli, cCompiler, must, root, say, setUp, tsc } from './setup.mjs';
 
 const MODEL = 'examples/shapes/model.onnx';
 const DATA = '.cache/shapes';
@@ -20,7 +20,7 @@ must(process.execPath, [join(root, 'examples/shapes/dist/make-data.js'), '--out'
 
 const bitloom = (...args) => {
   say(`bitloom ${args.join(' ')}`);
-  must(process.execPath, [join(root, 'packages/cli/bin/bitloom.js'), ...args]);
+  must(process.execPath, [cli, ...args]);
 };
 
 const cc = cCompiler();
