@@ -15,7 +15,7 @@ import { bitloom, cli, root } from './setup.mjs';
 
 const out = join(root, '.cache', 'finetuning');
 /** Epochs, and options beside them. */
-const ROWS = { w4a4: [2, '--rate', '0.005', '--distillation', '1'], w3a3: [4], w2a2: [6] };
+const ROWS = { w4a4: [2, '--rate', '0.002'], w3a3: [4, '--rounding', 'nearest'], w2a2: [6, '--rounding', 'nearest'] };
 const chosen = words(Object.keys(ROWS));
 const rows = chosen.length > 0 ? chosen : Object.keys(ROWS);
 mkdirSync(out, { recursive: true });

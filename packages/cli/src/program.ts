@@ -274,6 +274,7 @@ Examples:
       option('--precision <p>', 'the same everywhere: w2a2', text),
       repeated('--pin <node=bits>', 'fixes a layer, with --precision: conv1=w8a8, conv1=w4 or conv1=a8'),
       option('--free-ends', 'first and last layer are not pinned to 8 bits'),
+      option('--rounding <how>', `of the weights that training begins with: ${ROUNDINGS.join(' or ')} (default: ${training.rounding})`, among(ROUNDINGS)),
     ],
     'Training:': [
       option('--epochs <n>', `passes over the data (default: ${training.epochs})`, (f, t) => integer(f, t, 1)),

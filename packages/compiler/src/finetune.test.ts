@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { exportModel } from '@bitloom/onnx';
 import { evaluateGraph } from '@bitloom/ops';
 import { valueOf } from '@bitloom/ir';
+import { quantize } from '@bitloom/numerics';
 import { Rng, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { layersOf, quantizable } from '@bitloom/transforms';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -58,6 +59,25 @@ describe('finetune', () => {
         expect(Math.abs(code - Math.round(code))).toBeLessThan(1e-4);
       });
     }
+  });
+
+  it.each(['adaround', 'nearest'] as const)('begins with the codes that compile gives: %s', async (rounding) => {
+    const codes = async (model: string, config: Parameters<typeof options>[0]): Promise<Map<string, number[]>> => {
+      const { graph } = await compileToProgram(model, options(config));
+      return new Map(layersOf(graph).map((l) => {
+        const p = valueOf(graph, l.weight).precision;
+        if (p.state !== 'calibrated') throw new Error('not calibrated');
+        const w = toNumbers((graph.nodes.find((n) => n.outputs[0] === l.weight)!.attrs as { data: Parameters<typeof toNumbers>[0] }).data);
+        return [l.name, [...quantize(Float32Array.from(w), [p.params.scale.length, w.length / p.params.scale.length], p.params)]];
+      }));
+    };
+    const output = temp.path(`${rounding}.onnx`);
+    await finetune(MODEL, { ...base, epochs: 1, rate: 1e-9, precision: 'w2a8', rounding, output });
+    const tuned = await codes(output, {});
+    const compiled = await codes(MODEL, { precision: 'w2a8', calib: DATA, samples: 64, rounding });
+    expect(tuned).toEqual(compiled);
+    const other = await codes(MODEL, { precision: 'w2a8', calib: DATA, samples: 64, rounding: rounding === 'nearest' ? 'adaround' : 'nearest' });
+    expect(tuned).not.toEqual(other);
   });
 
   it('takes an assignment; the same run gives the same bytes, ended and begun again', async () => {

@@ -9,12 +9,13 @@ import { compileGraph } from '@bitloom/engine';
 import { type Graph, type ValueId, deadCode, producers } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { type BitChoice, averageBits, classifierLogits, readAssignment, toAssignment } from '@bitloom/search';
+import type { Tensor } from '@bitloom/tensor';
 import { type CheckpointStore, type EpochLog, type TunedNetwork, fakeQuantized, finetune as train, largest } from '@bitloom/train';
 import { activationScheme, applyAssignment, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type FinetuneConfig, finetuneConfigSchema, parseConfig } from './config.js';
 import { atBatch, inputSpecs, loadModel } from './model.js';
 import { type FinetuneOptions, searchOptionsSchema } from './options.js';
-import { type Hooks, parametersOf } from './pipeline.js';
+import { type Hooks, learntRounding, parametersOf } from './pipeline.js';
 import { REMEMBERED_BYTES, calibrationOptions, observe, readAssignmentFile, searchProblem } from './search.js';
 import { writeTuned } from './tuned.js';
 
@@ -56,7 +57,7 @@ export async function finetune(
     node: model.name, found: `--batch ${o.batch}`, remedy: 'export the model with a symbolic batch dimension and without constant shapes inside',
   });
   const logits = classifierLogits(g) ?? fail('E601', 'only classifiers can be fine-tuned', { node: model.name, expected: 'one output, [batch, classes]' });
-  const search = searchOptionsSchema.parse({ define: o.define, calib: o.data, preprocessing: o.preprocessing, samples: o.samples, precision: o.precision, pin: o.pin, freeEnds: o.freeEnds, seed: o.seed });
+  const search = searchOptionsSchema.parse({ define: o.define, calib: o.data, preprocessing: o.preprocessing, samples: o.samples, precision: o.precision, pin: o.pin, freeEnds: o.freeEnds, rounding: o.rounding, seed: o.seed });
   const evaluation = o.eval === null ? null : remembered(await openData(o.eval, inputSpecs(g), o.preprocessing), REMEMBERED_BYTES);
   if (evaluation && !evaluation.labelled) fail('E304', 'accuracy needs labels', { node: o.eval!, remedy: 'give labelled data to --eval' });
   const observed = await observe(model, search, progress);
@@ -65,6 +66,15 @@ export async function finetune(
   const sites = quantizable(g);
   const chosen = applyAssignment(problem.graph, toAssignment(sites, choice));
   const initial = await parametersOf(chosen, model, observed, search, progress);
+  // Training goes on from what compile makes of these bits without it.
+  const rounded = await learntRounding(chosen, initial, model, observed, search, hooks);
+  const weights = new Map<ValueId, Tensor>();
+  for (const l of sites.layers) {
+    const r = rounded?.get(l.name);
+    if (!r?.weight) continue;
+    initial.set(l.weight, r.params);
+    weights.set(l.weight, r.weight);
+  }
   // A group's first value is quantised, what moves its elements keeps the codes. Streams have bits to spare: they are calibrated in the end.
   const trained = new Map([...sites.layers.map((l) => l.weight), ...sites.groups.filter((a) => a.layers.length > 0).map((a) => a.id)]
     .flatMap((id) => (initial.has(id) ? [[id, initial.get(id)!] as const] : [])));
@@ -80,7 +90,7 @@ export async function finetune(
     new Map(sites.groups.flatMap((a) => (learnt.has(a.id) ? a.values.map((v) => [v, learnt.get(a.id)!] as const) : [])));
   const steps = Math.floor(data.size / o.batch) * o.epochs;
 
-  const run = await train({ graph: g, logits, params: trained, data }, trainingOptions(o), {
+  const run = await train({ graph: g, logits, params: trained, weights, data }, trainingOptions(o), {
     identity, store: file === null ? null : fileStore(file), saveEvery: SAVE_EVERY,
     progress: (p) => progress(`training, loss ${p.loss.toFixed(3)}${p.accuracy === null ? '' : `, right ${(100 * p.accuracy).toFixed(0)} %`}`, p.step, p.total),
     ...(evaluation ? { evaluate: async (n: TunedNetwork): Promise<number> => {

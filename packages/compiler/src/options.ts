@@ -76,6 +76,8 @@ export const finetuneOptionsSchema = z.strictObject({
   precision: z.string().nullable().default(null),
   pin: searchOptionsSchema.shape.pin,
   freeEnds: searchOptionsSchema.shape.freeEnds,
+  /** Of the weights that training begins with. */
+  rounding: searchOptionsSchema.shape.rounding,
   epochs: z.number().int().min(1).default(5),
   /** Samples of a step. */
   batch: z.number().int().min(1).default(128),

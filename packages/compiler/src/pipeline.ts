@@ -7,7 +7,7 @@ import { type Graph, type Pass, type Phase, type ValueId, deadCode, printGraph, 
 import type { Program } from '@bitloom/kernel-spec';
 import type { Bits, QuantParams } from '@bitloom/numerics';
 import { opTable } from '@bitloom/ops';
-import { learnRounding } from '@bitloom/rounding';
+import { type RoundedLayer, learnRounding } from '@bitloom/rounding';
 import { type BitChoice, type SearchResult, readAssignment, refineRanges, toAssignment } from '@bitloom/search';
 import { applyAssignment, applyCalibration, layersOf, lowerGraph, markCandidates, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type LoadedModel, loadModel } from './model.js';
@@ -116,15 +116,26 @@ export async function parametersOf(chosen: Graph, model: LoadedModel, observed: 
   return params;
 }
 
+/**
+ * Layers with their rounding learnt; null where the nearest codes are kept: `--rounding nearest`, enough bits everywhere, no data to learn from.
+ * @param chosen graph with bits, of which `params` are
+ */
+export async function learntRounding(
+  chosen: Graph, params: ReadonlyMap<ValueId, QuantParams>, model: LoadedModel, observed: Observed, o: SearchOptions, hooks: Hooks,
+): Promise<Map<string, RoundedLayer> | null> {
+  const coarse = layersOf(chosen).some((l) => (params.get(l.weight)?.scheme.bits ?? ENOUGH_BITS) < ENOUGH_BITS);
+  if (observed.synthetic || o.rounding !== 'adaround' || !coarse) return null;
+  // What the model says itself is kept.
+  const fixed = new Set([...model.annotations].filter(([id, q]) => params.get(id) === q).map(([id]) => id));
+  return learnRounding(observed.graph, params, observed.data, { seed: o.seed, biasCorrection: o.biasCorrection, fixed, progress: hooks.progress, warn: hooks.warn });
+}
+
 async function calibrated(chosen: Graph, model: LoadedModel, observed: Observed, o: SearchOptions, hooks: Hooks): Promise<Graph> {
   const progress = hooks.progress ?? (() => {});
   const params = await parametersOf(chosen, model, observed, o, progress);
   if (observed.synthetic) return applyCalibration(chosen, params);
-  const coarse = layersOf(chosen).some((l) => (params.get(l.weight)?.scheme.bits ?? ENOUGH_BITS) < ENOUGH_BITS);
-  if (o.rounding === 'adaround' && coarse) {
-    // What the model says itself is kept.
-    const fixed = new Set([...model.annotations].filter(([id, q]) => params.get(id) === q).map(([id]) => id));
-    const rounded = await learnRounding(observed.graph, params, observed.data, { seed: o.seed, biasCorrection: o.biasCorrection, fixed, progress: hooks.progress, warn: hooks.warn });
+  const rounded = await learntRounding(chosen, params, model, observed, o, hooks);
+  if (rounded) {
     const g = deadCode(replaceConstants(chosen, rounded));
     for (const l of layersOf(g)) if (rounded.has(l.name)) params.set(l.weight, rounded.get(l.name)!.params);
     return applyCalibration(g, params);

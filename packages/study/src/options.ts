@@ -11,7 +11,7 @@ const epochs = z.number().int().nonnegative();
 
 /** How fine-tuning learns: its options but for the model, the data, the bits, and how long. */
 const trainingSchema = finetuneOptionsSchema.omit({
-  data: true, preprocessing: true, define: true, samples: true, assignment: true, precision: true, pin: true, freeEnds: true, epochs: true, eval: true, checkpoint: true, seed: true,
+  data: true, preprocessing: true, define: true, samples: true, assignment: true, precision: true, pin: true, freeEnds: true, rounding: true, epochs: true, eval: true, checkpoint: true, seed: true,
 });
 
 export const studyConfigSchema = z.strictObject({

@@ -153,7 +153,7 @@ function plan({ o, identity }: Study, cell: Cell) {
   };
   const search = hashOf([identity.version, identity.model, identity.data, identity.costs, searched]);
   const quantized = hashOf([search, identity.eval, seed, rounding, labelOffset]);
-  const finetune = hashOf([search, seed, epochsOf(o, cell), o.training]);
+  const finetune = hashOf([search, seed, rounding, epochsOf(o, cell), o.training]);
   return { common, searched, keys: { search, quantized, finetune, result: hashOf(epochsOf(o, cell) > 0 ? [quantized, finetune] : [quantized]) } };
 }
 
@@ -195,7 +195,7 @@ async function runCell(s: Study, cell: Cell, progress: NonNullable<Hooks['progre
     const losses = (r: FinetuneReport): CellReport['training'] => r.epochs.map(({ loss, accuracy }) => ({ loss, accuracy }));
     const training = await stage(folder, 'finetune', keys.finetune, async (keepIt: (value: CellReport['training']) => Promise<void>) => losses(
       await restartable(`${tuned}.checkpoint`, hooks, () => finetune(model, {
-        ...o.training, define, preprocessing, samples, pin, freeEnds, data: o.data, assignment, epochs, seed, output: tuned,
+        ...o.training, define, preprocessing, samples, pin, freeEnds, rounding, data: o.data, assignment, epochs, seed, output: tuned,
       }, hooks, (report) => keepIt(losses(report)))),
     ));
     rmSync(`${tuned}.checkpoint`, { force: true });

@@ -40,6 +40,8 @@ export interface FinetuneProblem {
   readonly logits: ValueId;
   /** Where weights and inputs of layers begin. */
   readonly params: ReadonlyMap<ValueId, QuantParams>;
+  /** Where weights begin, by value, if not at those of the graph: what post-training rounding made of them, on the grids of `params`. */
+  readonly weights?: ReadonlyMap<ValueId, Tensor>;
   /** Labelled. */
   readonly data: DataSource;
 }
@@ -69,11 +71,11 @@ const STATISTICS_BATCHES = 32;
  * @throws E404 when training diverges, E706 for a checkpoint of another run
  */
 export async function finetune(p: FinetuneProblem, o: FinetuneOptions, run: FinetuneRun): Promise<{ network: TunedNetwork; log: readonly EpochLog[] }> {
-  const { graph: g, params } = p;
+  const { graph: g, params, weights } = p;
   const batch = g.values.get(g.inputs[0])!.type.shape[0];
   const sample = subset(p.data, STATISTICS_BATCHES * batch, o.seed);
   const quantizers = learntSteps(params, { rateScale: o.stepRate });
-  const t = trainable(g, { ...quantizers, statistics: await outputStatistics(g, sample), decay: o.decay });
+  const t = trainable(g, { ...quantizers, statistics: await outputStatistics(g, sample), weights, decay: o.decay });
   const c = classifier(g, p.logits, t, o);
   const parameters = [...t.parameters, ...quantizers.steps.values()];
   const trainer = await Trainer.create({ graph: t.b.build([c.loss, c.logits]), loss: c.loss, parameters, watched: [c.logits] }, sgd(), { device: o.device, clip: o.clip });

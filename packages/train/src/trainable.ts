@@ -22,6 +22,8 @@ export interface Insertions {
 export interface TrainableOptions extends Insertions {
   /** By layer name, of the float network's outputs before the fused activation: these convolutions are normalised by batch statistics. */
   readonly statistics?: ReadonlyMap<string, ChannelStatistics>;
+  /** Where weights begin, by value; the others at those of the graph. */
+  readonly weights?: ReadonlyMap<ValueId, Tensor>;
   /** Weight decay of weights; biases, γ and β have none. */
   readonly decay?: number;
 }
@@ -99,7 +101,7 @@ export function trainable(g: Graph, o: TrainableOptions = {}): Trainable {
   const layer = (n: Node, l: Layer): ValueId => {
     const known = shared.get(l.weight);
     const statistics = known === undefined && n.op === 'conv' && typeOf(g, l.output).shape.length === 4 ? o.statistics?.get(l.name) : undefined;
-    const given = constantData(producer, l.weight)!;
+    const given = o.weights?.get(l.weight) ?? constantData(producer, l.weight)!;
     const size = statistics ? evened(given) : new Float32Array(given.shape[0]).fill(1);
     const weight = known ?? parameter(`${l.name}.weight`, scaledRows(given, size), o.decay ?? 0);
     shared.set(l.weight, weight);
