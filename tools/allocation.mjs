@@ -16,7 +16,7 @@ const out = join(root, '.cache', 'allocation');
 /** Of uniform W2A2 with ends of eight bits. */
 const BOPS = 0.1888e9;
 const EPOCHS = 8;
-const SEARCH = 3;
+const SEARCH = 1;
 const ebs = (mode) => ['--strategies', 'ebs', '--finetune-epochs', `ebs=${EPOCHS - SEARCH}`,
   ...[`epochs=${SEARCH}`, 'crop=4', 'flip=true', `mode=${mode}`].flatMap((o) => ['--strategy-option', `ebs.${o}`])];
 const ROWS = {
@@ -31,7 +31,7 @@ if (!existsSync(part)) must(process.execPath, [join(root, 'tools/subset.mjs'), t
 const lines = rows.map((row) => {
   const folder = join(out, row);
   const args = ['study', model, '--data', `images:${part}`, '--eval', `images:${test}`, ...preprocessing,
-    '--budgets', `bops=${BOPS / 1e9}G`, '--weights', '1,2,3,4,5', '--activations', '1,2,3,4,5', '--seeds', '0,1,2', '--epochs', String(EPOCHS), '--crop', '4', '--flip',
+    '--budgets', `bops=${BOPS / 1e9}G`, '--weights', '1,2,3,4,5', '--activations', '2,3,4,5', '--seeds', '0,1,2', '--epochs', String(EPOCHS), '--crop', '4', '--flip',
     ...ROWS[row], '-o', folder];
   const done = spawnSync(process.execPath, [cli, ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
   if (done.status !== 0) process.exit(done.status ?? 1);
