@@ -122,7 +122,7 @@ const searching = (): Readonly<Record<string, readonly Option[]>> => ({
 /** How fine-tuning learns. */
 const learning = (): Option[] => [
   option('--batch <n>', `samples of a step (default: ${training.batch})`, (f, t) => integer(f, t, 1)),
-  option('--rate <n>', `learning rate of SGD with momentum, which falls to 0 along a cosine (default: ${training.rate}, for two and three bits; 0.005 serves four and more)`, number),
+  option('--rate <n>', `learning rate of SGD with momentum, which falls to 0 along a cosine (default: ${training.rate}, for two and three bits; 0.002 serves four and more)`, number),
   option('--step-rate <n>', `factor of it for quantisation steps (default: ${training.stepRate})`, number),
   option('--warm-up <share>', `share of the run in which the rate rises (default: ${training.warmUp})`, number),
   option('--clip <n>', `length to which longer gradients are shortened; 0 leaves them (default: ${training.clip})`, number),

@@ -6,11 +6,11 @@ import { activationParams, collectHistograms, graphBatches, mergeHistograms } fr
 import { type DataSource, openData, remembered } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph } from '@bitloom/engine';
-import { type Graph, type ValueId, deadCode, producers } from '@bitloom/ir';
+import { type Graph, type ValueId, constantData, deadCode, producers } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
 import { type BitChoice, averageBits, classifierLogits, readAssignment, toAssignment } from '@bitloom/search';
 import type { Tensor } from '@bitloom/tensor';
-import { type CheckpointStore, type EpochLog, type TunedNetwork, fakeQuantized, finetune as train, largest } from '@bitloom/train';
+import { type CheckpointStore, type EpochLog, type TunedNetwork, fakeQuantized, finetune as train, insideCells, largest } from '@bitloom/train';
 import { activationScheme, applyAssignment, quantizable, replaceConstants } from '@bitloom/transforms';
 import { type FinetuneConfig, finetuneConfigSchema, parseConfig } from './config.js';
 import { atBatch, inputSpecs, loadModel } from './model.js';
@@ -69,11 +69,12 @@ export async function finetune(
   // Training goes on from what compile makes of these bits without it.
   const rounded = await learntRounding(chosen, initial, model, observed, search, hooks);
   const weights = new Map<ValueId, Tensor>();
+  const producer = producers(g);
   for (const l of sites.layers) {
     const r = rounded?.get(l.name);
     if (!r?.weight) continue;
     initial.set(l.weight, r.params);
-    weights.set(l.weight, r.weight);
+    weights.set(l.weight, insideCells(constantData(producer, l.weight)!, r.weight, r.params));
   }
   // A group's first value is quantised, what moves its elements keeps the codes. Streams have bits to spare: they are calibrated in the end.
   const trained = new Map([...sites.layers.map((l) => l.weight), ...sites.groups.filter((a) => a.layers.length > 0).map((a) => a.id)]
@@ -112,7 +113,6 @@ export async function finetune(
     for (const v of a.values) params.set(v, q);
   }
   // What layers read directly, since its bits are those of the stream.
-  const producer = producers(g);
   for (const a of sites.groups) if (!params.has(a.id)) params.set(a.id, params.get(producer.get(a.id)!.inputs[0])!);
   if (output !== null) await writeFileAtomic(output, await writeTuned(model.graph, tunedGraph(network, model.graph), { choice, params }));
   const average = averageBits(problem, choice);

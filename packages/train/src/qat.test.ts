@@ -1,10 +1,10 @@
 import { type ValueId, typeOf, verifyGraph } from '@bitloom/ir';
-import { type QuantParams, fakeQuantize, quantize } from '@bitloom/numerics';
+import { type QuantParams, dequantize, fakeQuantize, quantize } from '@bitloom/numerics';
 import { createBuilder, evaluateGraph, opTable } from '@bitloom/ops';
 import { Rng, type Tensor, elementCount, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { activationScheme, layersOf, weightScheme } from '@bitloom/transforms';
 import { describe, expect, it } from 'vitest';
-import { type Parameter, Trainer, fakeQuantized, foldLayer, learntParams, learntSteps, losses, optimizers, trainable } from './index.js';
+import { type Parameter, Trainer, fakeQuantized, foldLayer, insideCells, learntParams, learntSteps, losses, optimizers, trainable } from './index.js';
 
 const rng = new Rng(31);
 const normal = (shape: readonly number[], size = 1): Tensor => tensor('f32', shape, Float32Array.from({ length: elementCount(shape) }, () => size * rng.normal()));
@@ -94,5 +94,23 @@ describe('fakeQuantized', () => {
     const folded = { ...q, nodes: q.nodes.map((n) => (n.op === 'const' && weights.has(n.outputs[0]) ? { ...n, attrs: { data: weights.get(n.outputs[0])! } } : n)) };
     close([...evaluateGraph(folded, new Map([[x, sample]])).values()][0], quantized(params, constants));
     expect(typeOf(q, y)).toEqual(typeOf(g, y));
+  });
+});
+
+describe('insideCells', () => {
+  it.each([1, 2, 4] as const)('gives codes that are no nearest ones to weights that stay as near as can be: %d bits', (bits) => {
+    const q = perChannel(bits, [0.3, 0.2]);
+    const weight = normal([2, 40], 0.3);
+    const own = quantize(weight.data as Float32Array, weight.shape, q);
+    // A third of the codes goes one up or down.
+    const wanted = own.map((c, i) => (i % 3 > 0 ? c : bits === 1 ? -c : c === 0 ? 1 : c - Math.sign(c)));
+    const begun = insideCells(weight, tensor('f32', weight.shape, dequantize(wanted, weight.shape, q)), q);
+    expect([...quantize(begun.data as Float32Array, begun.shape, q)]).toEqual([...wanted]);
+    toNumbers(begun).forEach((w, i) => {
+      const step = q.scale[Math.floor(i / 40)] * (bits === 1 ? 2 : 1);
+      const [before, centre] = [Number(weight.data[i]), wanted[i] * q.scale[Math.floor(i / 40)]];
+      if (i % 3 > 0) expect(w).toBe(before);
+      else expect(w).toBeCloseTo(centre + 0.25 * step * Math.sign(before - centre), 6);
+    });
   });
 });

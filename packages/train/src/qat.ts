@@ -4,7 +4,7 @@
  */
 import { fail } from '@bitloom/diagnostics';
 import { FLOAT, type Graph, type GraphBuilder, IdPool, type Node, type TensorType, type ValueId, valueOf } from '@bitloom/ir';
-import { type QuantParams, codeRange } from '@bitloom/numerics';
+import { type QuantParams, codeRange, quantize } from '@bitloom/numerics';
 import { compose } from '@bitloom/ops';
 import { type Tensor, elementCount, tensor } from '@bitloom/tensor';
 import type { Parameter } from './step.js';
@@ -94,6 +94,22 @@ export function mixedSteps(
       quantized(b, layer.weight, `${layer.name}.weight`, weight, elementCount(b.shapeOf(weight)) / (quantizers.get(layer.weight)?.[0].scale.length ?? 1), size),
     value: (b, id, value) => quantized(b, id, id, value, elementCount(b.shapeOf(value).slice(1))),
   };
+}
+
+/** How far from the boundary of its cell a weight begins that rounding moved there, in steps. */
+const MARGIN = 0.25;
+
+/**
+ * Weights on which training begins after a rounding other than to nearest: they have the codes of that, and what the float weights know besides. A weight stays where
+ * its nearest code is the one that was chosen, and moves as little into the cell of that as leaves a margin elsewhere.
+ * @param rounded on the grid of `q`, a step a tensor or for each index of the first axis
+ */
+export function insideCells(weight: Tensor, rounded: Tensor, q: QuantParams): Tensor {
+  const [own, chosen] = [weight, rounded].map((t) => quantize(t.data as Float32Array, t.shape, q));
+  const [from, to] = [weight.data as Float32Array, rounded.data as Float32Array];
+  const perStep = from.length / q.scale.length;
+  const reach = (isBinary(q) ? 2 : 1) * (0.5 - MARGIN);
+  return tensor('f32', weight.shape, from.map((w, i) => (own[i] === chosen[i] ? w : to[i] + Math.sign(w - to[i]) * reach * q.scale[Math.floor(i / perStep)])));
 }
 
 /** {@link mixedSteps} with one quantiser for each value. */
