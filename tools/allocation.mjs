@@ -16,7 +16,7 @@ const out = join(root, '.cache', 'allocation');
 /** Of uniform W2A2 with ends of eight bits. */
 const BOPS = 0.1888e9;
 const EPOCHS = 8;
-const SEARCH = 1;
+const SEARCH = 3;
 const ebs = (mode) => ['--strategies', 'ebs', '--finetune-epochs', `ebs=${EPOCHS - SEARCH}`,
   ...[`epochs=${SEARCH}`, 'crop=4', 'flip=true', `mode=${mode}`].flatMap((o) => ['--strategy-option', `ebs.${o}`])];
 const ROWS = {
