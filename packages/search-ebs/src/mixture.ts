@@ -18,10 +18,10 @@ export interface Strengths {
   scalars(v: Variable): readonly ValueId[];
 }
 
-/** @param initial by default all alike */
-export function strengthsOf(b: GraphBuilder, { size }: Variables, initial: Float32Array = new Float32Array(size)): Strengths {
+/** All alike before training. */
+export function strengthsOf(b: GraphBuilder, { size }: Variables): Strengths {
   const type = { dtype: 'f32', shape: [size] } as const;
-  const parameter: Parameter = { id: b.input('strengths', type), name: 'strengths', initial: tensor('f32', [size], Float32Array.from(initial)), rateScale: 1, decay: 0 };
+  const parameter: Parameter = { id: b.input('strengths', type), name: 'strengths', initial: tensor('f32', [size], new Float32Array(size)), rateScale: 1, decay: 0 };
   const noise = b.input('noise', type);
   const sharpness = b.input('sharpness', { dtype: 'f32', shape: [] });
   const sharesOf = (r: ValueId): ((v: Variable) => ValueId | null) => {

@@ -9,7 +9,7 @@ import { type SearchProblem, classifierLogits } from '@bitloom/search';
 import { type Classifier, type Parameter, type Teaching, type Trainable, classifier, losses, mixedSteps, outputStatistics, trainable } from '@bitloom/train';
 import { activationScheme, weightScheme } from '@bitloom/transforms';
 import { PENALTIES, type Strengths, expectedShare, penalty, strengthsOf } from './mixture.js';
-import { type Variable, type Variables, initialStrengths } from './variables.js';
+import type { Variable, Variables } from './variables.js';
 
 export interface Objective extends Teaching {
   readonly lambda: number;
@@ -52,7 +52,7 @@ export async function mixedNetwork(g: Graph, p: SearchProblem, v: Variables, o: 
   const logits = classifierLogits(g) ?? fail('E601', 'only classifiers can be searched by training', { node: g.name, expected: 'one output, [batch, classes]' });
   const made = new Map<GraphBuilder, Strengths>();
   const strengthsIn = (b: GraphBuilder): Strengths => {
-    const known = made.get(b) ?? strengthsOf(b, v, initialStrengths(v, p.budget!.limit));
+    const known = made.get(b) ?? strengthsOf(b, v);
     made.set(b, known);
     return known;
   };

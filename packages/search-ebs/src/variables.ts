@@ -71,30 +71,6 @@ export const expectedCost = (v: Variables, strengths: ArrayLike<number>): number
   return sum + costs.reduce((s, row, i) => s + p[i] * row.reduce((t, c, j) => t + c * q[j], 0), 0);
 }, v.fixed);
 
-/** Bits from a common centre at which a share has fallen by 1/√e. */
-const SPREAD = 1;
-
-/**
- * Where strengths begin: shares fall with the squared distance of the bits from a centre, the same for all variables, at which the expected cost is `limit`, as far as
- * a centre among the candidates gives that. From equal shares the penalty alone would drive all to few bits first (FracBits begins beside its target, too).
- */
-export function initialStrengths(v: Variables, limit: number): Float32Array {
-  const about = (centre: number): Float32Array => {
-    const strengths = new Float32Array(v.size);
-    for (const { bits, offset } of v.all) if (bits.length > 1) bits.forEach((b, i) => { strengths[offset + i] = -((b - centre) ** 2) / (2 * SPREAD ** 2); });
-    return strengths;
-  };
-  const candidates = v.all.flatMap(({ bits }) => (bits.length > 1 ? bits : []));
-  // Costs rise with bits, but for latencies here and there.
-  let [low, high] = [Math.min(...candidates), Math.max(...candidates)];
-  for (let i = 0; i < 40; i++) {
-    const middle = (low + high) / 2;
-    if (expectedCost(v, about(middle)) > limit) high = middle;
-    else low = middle;
-  }
-  return about(low);
-}
-
 /** Mean entropy of the variables that have a choice, in bits; 0 without any. */
 export function meanEntropy({ all }: Variables, strengths: ArrayLike<number>): number {
   const open = all.filter((v) => v.bits.length > 1);
