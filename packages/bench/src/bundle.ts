@@ -12,6 +12,8 @@ import { type Contender, type Measurement, type RoundOptions, measure } from './
 
 export interface BundleBenchOptions extends RoundOptions {
   readonly against: readonly PeerName[];
+  /** Folders of other bundles of the network, such as that at W8A8. */
+  readonly beside?: readonly string[];
   /** Float ONNX file of the same network, and the one that `compile --emit-qdq` wrote: what the others run. */
   readonly model: string | null;
   readonly qdq: string | null;
@@ -27,7 +29,7 @@ export interface EngineTime extends Pick<Measurement, 'iterations' | 'best' | 'm
   readonly engine: string;
   /** Instruction set of a module, or that C chose; version of a package. */
   readonly detail: string | null;
-  /** `bundle` for ours, `f32` or `int8` for others. */
+  /** `bundle`, the folder of another bundle, `f32` or `int8` for packages. */
   readonly precision: string;
 }
 
@@ -117,6 +119,12 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
     const mine = await ours(lab, b, program, inputs, (reason) => skipped.push(reason));
     const all: (Omit<EngineTime, 'iterations' | 'best' | 'median'> & { contender: Contender })[] =
       mine.map((m) => ({ ...m, precision: 'bundle' }));
+    for (const path of o.beside ?? []) {
+      const other = await openBundle(path);
+      const [vector] = await recordedVectors(other);
+      const found = await ours(lab, other, await referenceProgram(other), vector.inputs, (reason) => skipped.push(`${path}: ${reason}`));
+      all.push(...found.map((m) => ({ ...m, precision: path })));
+    }
     for (const { name, entry, version } of peers) {
       for (const [precision, file] of [['f32', o.model], ['int8', o.qdq]] as const) {
         if (file !== null) all.push({ engine: name, detail: version, precision, contender: await lab.peer(name, name, entry, file, inputs) });

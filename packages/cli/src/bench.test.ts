@@ -39,11 +39,21 @@ describe('bench', () => {
     expect(out).toMatch(/^onnxruntime-node \(1\.\d+\.\d+\) +int8 .* 1\.00$/m);
   });
 
+  test('times another bundle in the same rounds', async () => {
+    const other = folder.path('other');
+    expect((await bitloom('compile', MODEL, '--precision', 'w2a2', '-q', '-o', other)).code).toBe(0);
+    const { value } = await json('bench', BUNDLE, '--beside', other, '--rounds', '1', '-q');
+    expect(new Set((value as never as Report).engines.map((e) => `${e.engine} ${e.precision}`))).toEqual(new Set(['wasm bundle', `wasm ${other}`]));
+    const { out } = await bitloom('bench', BUNDLE, '--beside', other, '--rounds', '1', '-q');
+    expect(out.split('\n')[0]).toContain(`× wasm (simd128) ${other}`);
+  });
+
   test('refuses what cannot be compared', async () => {
     expect((await json('bench', BUNDLE, '--against', 'onnxruntime-node')).value.error).toMatchObject({ code: 'E103', remedy: 'add --model net.onnx' });
     expect((await json('bench', BUNDLE, '--against', 'onnxruntime')).value.error).toMatchObject({ code: 'E101' });
     expect((await json('bench', BUNDLE, '--against', 'onnxruntime-node', '--model', folder.path('absent.onnx'))).value.error!.code).toBe('E704');
     expect((await json('bench', BUNDLE, '--against', 'onnxruntime-node', '--model', folder.path('data.npz'))).value.error!.code).toBe('E604');
     expect((await json('bench', folder.path('absent'))).value.error!.code).toBe('E704');
+    expect((await json('bench', BUNDLE, '--beside', folder.path('absent'))).value.error!.code).toBe('E704');
   });
 });

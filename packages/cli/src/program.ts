@@ -457,6 +457,7 @@ Examples:
     'Engines:': [
       option('--against <names,…>', `${PEERS.join(', ')}: packages of this folder or of Bitloom, one thread each`, (flag, t) => t.split(',').map((n) => oneOf(flag, n.trim(), PEERS))),
       option('--model <file>', 'ONNX file of the network, which they run', text),
+      repeated('--beside <folder>', 'another bundle, such as that at W8A8, timed in the same rounds'),
       option('--qdq <file>', 'the same from compile --precision w8a8 --emit-qdq, which they run in integers', text),
     ],
     'Measurement:': [
@@ -469,13 +470,14 @@ What runs is the bundle's own code: time only bundles that you trust.
 
 Examples:
   bitloom bench dist/net --profile
+  bitloom bench dist/net --beside dist/net-w8a8
   bitloom bench dist/net --against onnxruntime-web,onnxruntime-node --model net.onnx
   bitloom compile net.onnx --calib train.npz --precision w8a8 --emit-qdq net.qdq.onnx
   bitloom bench dist/net --against onnxruntime-web --model net.onnx --qdq net.qdq.onnx --json`,
   async (path, flags, hooks) => {
     const report = await benchBundle(path, {
       against: (flags.against as PeerName[] | undefined) ?? [], model: (flags.model as string | undefined) ?? null, qdq: (flags.qdq as string | undefined) ?? null,
-      profile: flags.profile === true, rounds: (flags.rounds as number | undefined) ?? 9, roundMs: 20, clock: (flags.clock as 'wall' | 'cpu' | undefined) ?? 'wall',
+      beside: (flags.beside as string[] | undefined) ?? [], profile: flags.profile === true, rounds: (flags.rounds as number | undefined) ?? 9, roundMs: 20, clock: (flags.clock as 'wall' | 'cpu' | undefined) ?? 'wall',
       folder: process.cwd(), progress: (done, total) => hooks.progress!('rounds', done, total),
     });
     report.skipped.forEach((s) => hooks.warn!(`not timed: ${s}`));

@@ -152,9 +152,10 @@ export function verifyText(r: VerifyReport): string {
 export function benchText(r: BundleBenchReport): string {
   const others = r.engines.filter((e) => e.precision !== 'bundle');
   const name = (e: { engine: string; detail: string | null }): string => `${e.engine}${e.detail === null ? '' : ` (${e.detail})`}`;
+  const rival = (e: { engine: string; detail: string | null }): string => (e.engine.startsWith('onnxruntime') ? e.engine.replace('onnxruntime', 'ort') : name(e));
   return [
     table(
-      ['engine', 'bits', 'median', 'best', ...others.map((o) => `× ${o.engine.replace('onnxruntime', 'ort')} ${o.precision}`)],
+      ['engine', 'bits', 'median', 'best', ...others.map((o) => `× ${rival(o)} ${o.precision}`)],
       r.engines.map((e) => [name(e), e.precision, duration(e.median), duration(e.best), ...others.map((o) => (o.median / e.median).toFixed(2))]),
     ),
     ...r.profile.map((p) => [
