@@ -13,7 +13,7 @@ import { type Contender, type Measurement, type RoundOptions, measure } from './
 export interface BundleBenchOptions extends RoundOptions {
   readonly against: readonly PeerName[];
   /** Folders of other bundles of the network, such as that at W8A8. */
-  readonly beside?: readonly string[];
+  readonly beside: readonly string[];
   /** Float ONNX file of the same network, and the one that `compile --emit-qdq` wrote: what the others run. */
   readonly model: string | null;
   readonly qdq: string | null;
@@ -119,7 +119,7 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
     const mine = await ours(lab, b, program, inputs, (reason) => skipped.push(reason));
     const all: (Omit<EngineTime, 'iterations' | 'best' | 'median'> & { contender: Contender })[] =
       mine.map((m) => ({ ...m, precision: 'bundle' }));
-    for (const path of o.beside ?? []) {
+    for (const path of o.beside) {
       const other = await openBundle(path);
       const [vector] = await recordedVectors(other);
       const found = await ours(lab, other, await referenceProgram(other), vector.inputs, (reason) => skipped.push(`${path}: ${reason}`));

@@ -457,8 +457,8 @@ Examples:
     'Engines:': [
       option('--against <names,…>', `${PEERS.join(', ')}: packages of this folder or of Bitloom, one thread each`, (flag, t) => t.split(',').map((n) => oneOf(flag, n.trim(), PEERS))),
       option('--model <file>', 'ONNX file of the network, which they run', text),
-      repeated('--beside <folder>', 'another bundle, such as that at W8A8, timed in the same rounds'),
       option('--qdq <file>', 'the same from compile --precision w8a8 --emit-qdq, which they run in integers', text),
+      repeated('--beside <folder>', 'another bundle, such as that at W8A8, timed in the same rounds'),
     ],
     'Measurement:': [
       option('--rounds <n>', 'in which engines take turns (default: 9)', (f, t) => integer(f, t, 1)),

@@ -2,8 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { exportModel } from '@bitloom/onnx';
 import { evaluateGraph } from '@bitloom/ops';
-import { valueOf } from '@bitloom/ir';
-import { quantize } from '@bitloom/numerics';
+import { type Graph, constantData, producers, valueOf } from '@bitloom/ir';
+import { type QuantParams, quantize } from '@bitloom/numerics';
 import { Rng, tensor, tensorOf, toNumbers } from '@bitloom/tensor';
 import { layersOf, quantizable } from '@bitloom/transforms';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -30,6 +30,13 @@ const DATA = temp.data('train', { x, labels: tensorOf('i64', [SAMPLES], labels) 
 const BARE = temp.data('bare', { x });
 const base: FinetuneConfig = { data: DATA, epochs: 3, batch: 16, rate: 0.02, samples: 64 };
 
+/** Weights of the layers of a calibrated graph, with their parameters. */
+const weightsOf = (g: Graph): { name: string; w: number[]; params: QuantParams }[] => layersOf(g).map((l) => {
+  const p = valueOf(g, l.weight).precision;
+  if (p.state !== 'calibrated') throw new Error('not calibrated');
+  return { name: l.name, w: toNumbers(constantData(producers(g), l.weight)!), params: p.params };
+});
+
 describe('finetune', () => {
   const plain = temp.path('w3a3.onnx');
   const made = finetune(MODEL, { ...base, precision: 'w3a3', eval: DATA, output: plain });
@@ -50,12 +57,9 @@ describe('finetune', () => {
     // Streams have 8 bits in the bundle and were float before.
     expect(Math.abs(top1! / 100 - report.epochs[2].evaluated!)).toBeLessThanOrEqual(2.01 / SAMPLES);
     // Every weight lies on the grid that the file states.
-    for (const l of layersOf(graph)) {
-      const p = valueOf(graph, l.weight).precision;
-      if (p.state !== 'calibrated') throw new Error('not calibrated');
-      const w = toNumbers((graph.nodes.find((n) => n.outputs[0] === l.weight)!.attrs as { data: Parameters<typeof toNumbers>[0] }).data);
+    for (const { w, params } of weightsOf(graph)) {
       w.forEach((v, i) => {
-        const code = v / p.params.scale[Math.floor(i / (w.length / p.params.scale.length))];
+        const code = v / params.scale[Math.floor(i / (w.length / params.scale.length))];
         expect(Math.abs(code - Math.round(code))).toBeLessThan(1e-4);
       });
     }
@@ -64,12 +68,7 @@ describe('finetune', () => {
   it.each(['adaround', 'nearest'] as const)('begins with the codes that compile gives: %s', async (rounding) => {
     const codes = async (model: string, config: Parameters<typeof options>[0]): Promise<Map<string, number[]>> => {
       const { graph } = await compileToProgram(model, options(config));
-      return new Map(layersOf(graph).map((l) => {
-        const p = valueOf(graph, l.weight).precision;
-        if (p.state !== 'calibrated') throw new Error('not calibrated');
-        const w = toNumbers((graph.nodes.find((n) => n.outputs[0] === l.weight)!.attrs as { data: Parameters<typeof toNumbers>[0] }).data);
-        return [l.name, [...quantize(Float32Array.from(w), [p.params.scale.length, w.length / p.params.scale.length], p.params)]];
-      }));
+      return new Map(weightsOf(graph).map(({ name, w, params }) => [name, [...quantize(w, [params.scale.length, w.length / params.scale.length], params)]]));
     };
     const output = temp.path(`${rounding}.onnx`);
     await finetune(MODEL, { ...base, epochs: 1, rate: 1e-9, precision: 'w2a8', rounding, output });

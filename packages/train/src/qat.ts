@@ -101,7 +101,8 @@ const MARGIN = 0.25;
 
 /**
  * Weights on which training begins after a rounding other than to nearest: they have the codes of that, and what the float weights know besides. A weight stays where
- * its nearest code is the one that was chosen, and moves as little into the cell of that as leaves a margin elsewhere.
+ * its nearest code is the one that was chosen, and moves as little into the cell of that as leaves a margin elsewhere. Ours: from the centres of their cells, weights learnt
+ * more slowly (ResNet-20 at W2A2, 8 epochs of 10,000 images, one seed: training loss 0.36 in place of 0.34).
  * @param rounded on the grid of `q`, a step a tensor or for each index of the first axis
  */
 export function insideCells(weight: Tensor, rounded: Tensor, q: QuantParams): Tensor {
