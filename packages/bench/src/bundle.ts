@@ -111,6 +111,7 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
     await readFile(file).catch((cause: NodeJS.ErrnoException) => fail('E704', 'model cannot be read', { node: file, found: cause.code }, cause));
   }
   const b = await openBundle(folder);
+  const others = await Promise.all(o.beside.map(async (path) => [path, await openBundle(path)] as const));
   const program = await referenceProgram(b);
   const [{ inputs }] = await recordedVectors(b);
   const skipped: string[] = [];
@@ -119,8 +120,7 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
     const mine = await ours(lab, b, program, inputs, (reason) => skipped.push(reason));
     const all: (Omit<EngineTime, 'iterations' | 'best' | 'median'> & { contender: Contender })[] =
       mine.map((m) => ({ ...m, precision: 'bundle' }));
-    for (const path of o.beside) {
-      const other = await openBundle(path);
+    for (const [path, other] of others) {
       const [vector] = await recordedVectors(other);
       const found = await ours(lab, other, await referenceProgram(other), vector.inputs, (reason) => skipped.push(`${path}: ${reason}`));
       all.push(...found.map((m) => ({ ...m, precision: path })));
