@@ -16,9 +16,9 @@ const out = join(root, '.cache', 'allocation');
 /** Of uniform W2A2 with ends of eight bits. */
 const BOPS = 0.1888e9;
 const EPOCHS = 8;
-const SEARCH = 3;
+const SEARCH = 1;
 const ebs = (mode) => ['--strategies', 'ebs', '--finetune-epochs', `ebs=${EPOCHS - SEARCH}`,
-  ...[`epochs=${SEARCH}`, 'crop=4', 'flip=true', `mode=${mode}`].flatMap((o) => ['--strategy-option', `ebs.${o}`])];
+  ...[`epochs=${SEARCH}`, 'batch=32', 'crop=4', 'flip=true', `mode=${mode}`].flatMap((o) => ['--strategy-option', `ebs.${o}`])];
 const ROWS = {
   uniform: ['--strategies', 'uniform'], mckp: ['--strategies', 'mckp'], random: ['--strategies', 'random'], 'ebs-det': ebs('det'), 'ebs-sto': ebs('sto'),
 };

@@ -15,7 +15,8 @@ import { bitloom, cli, root } from './setup.mjs';
 
 const out = join(root, '.cache', 'finetuning');
 /** Epochs, and options beside them. */
-const ROWS = { w4a4: [2, '--rate', '0.002'], w3a3: [4, '--rounding', 'nearest'], w2a2: [6, '--rounding', 'nearest'] };
+const LABELS = ['--distillation', '0'];
+const ROWS = { w4a4: [2, ...LABELS, '--rate', '0.002'], w3a3: [4, ...LABELS, '--rounding', 'nearest'], w2a2: [6, ...LABELS, '--rounding', 'nearest'] };
 const chosen = words(Object.keys(ROWS));
 const rows = chosen.length > 0 ? chosen : Object.keys(ROWS);
 mkdirSync(out, { recursive: true });

@@ -1,10 +1,10 @@
 /** `bitloom bench`: a bundle's code, timed against other engines on the same network, and call by call. */
-import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { type OpenBundle, openBundle, supports } from '@bitloom/bundle';
 import { NO_RELAXED, recordedVectors, referenceProgram } from '@bitloom/compiler';
 import { BitloomError, fail } from '@bitloom/diagnostics';
 import type { Program, TensorMap } from '@bitloom/kernel-spec';
+import { readModelFile } from '@bitloom/onnx';
 import { byteSize, elementCount } from '@bitloom/tensor';
 import { C_ENGINES, type PeerName } from './engines.js';
 import { Lab, type Profiled, findPeer } from './lab.js';
@@ -106,10 +106,7 @@ export async function benchBundle(folder: string, o: BundleBenchOptions): Promis
   }
   const own = fileURLToPath(new URL('..', import.meta.url));
   const peers = o.against.map((name) => ({ name, ...findPeer(name, [o.folder, own]) }));
-  for (const file of [o.model, o.qdq]) {
-    if (file === null) continue;
-    await readFile(file).catch((cause: NodeJS.ErrnoException) => fail('E704', 'model cannot be read', { node: file, found: cause.code }, cause));
-  }
+  for (const file of [o.model, o.qdq]) if (file !== null) await readModelFile(file);
   const b = await openBundle(folder);
   const others = await Promise.all(o.beside.map(async (path) => [path, await openBundle(path)] as const));
   const program = await referenceProgram(b);

@@ -94,7 +94,7 @@ describe('failures', () => {
     const { code, value, err } = await json('inspect', folder.path('absent.onnx'));
     expect(code).toBe(1);
     expect(breaches(CONTRACTS.error, value)).toEqual([]);
-    expect(value.error).toMatchObject({ code: 'E704', node: folder.path('absent.onnx'), expected: null });
+    expect(value.error).toMatchObject({ code: 'E704', node: folder.path('absent.onnx'), found: 'ENOENT', remedy: 'check the path' });
     expect(err).toMatch(/^E704: /);
   });
 

@@ -1,14 +1,14 @@
 /** Accuracy of a float model (on onnxruntime) or of a bundle (what it ships). */
-import { readFile, stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { openBundle } from '@bitloom/bundle';
 import { type Progress, graphBatches } from '@bitloom/calibrate';
 import { type Preprocessing, batchSize, batches, openData, sampleSpecs, subset } from '@bitloom/data';
 import { fail } from '@bitloom/diagnostics';
 import { compileGraph, openModel } from '@bitloom/engine';
+import { readModelFile } from '@bitloom/onnx';
 import type { Tensor } from '@bitloom/tensor';
 import { C_BATCH, asPorts, cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
-import { inputSpecs, loadModel, statisticsGraph } from './model.js';
+import { inputSpecs, isBundleFolder, loadModel, statisticsGraph } from './model.js';
 import { outputKind } from './report.js';
 
 export interface EvalReport {
@@ -74,9 +74,9 @@ class Score {
 
 /** @throws E704 when the path is neither a model nor a bundle */
 export async function evaluate(path: string, o: EvalOptions, progress: Progress = () => {}): Promise<EvalReport> {
-  const info = await stat(path).catch((cause) => fail('E704', 'no such model or bundle', { node: path }, cause));
-  if (!info.isDirectory() && o.agree !== null) fail('E103', 'bundles are compared with models', { node: path, found: 'an ONNX file', remedy: 'give a bundle' });
-  return info.isDirectory() ? evaluateBundle(path, o, progress) : evaluateModel(path, o, progress);
+  const bundle = await isBundleFolder(path);
+  if (!bundle && o.agree !== null) fail('E103', 'bundles are compared with models', { node: path, found: 'an ONNX file', remedy: 'give a bundle' });
+  return bundle ? evaluateBundle(path, o, progress) : evaluateModel(path, o, progress);
 }
 
 async function evaluateModel(path: string, o: EvalOptions, progress: Progress): Promise<EvalReport> {
@@ -118,7 +118,7 @@ async function evaluateBundle(path: string, o: EvalOptions, progress: Progress):
   const compared = async (): Promise<EvalReport> => {
     if (o.agree === null) return score.report();
     const other = new Score(false, 0);
-    const session = await openModel(await readFile(o.agree).catch((cause: NodeJS.ErrnoException) => fail('E704', 'model cannot be read', { node: o.agree!, found: cause.code }, cause)), { optimize: false });
+    const session = await openModel(await readModelFile(o.agree), { optimize: false });
     try {
       for await (const b of batches(source, size, indices)) {
         const out = (await session.run(asPorts(bundle, b.inputs))).get(name) ?? fail('E302', 'the model has no such output', { node: o.agree!, expected: name });

@@ -1,12 +1,10 @@
 /** What a model or a bundle consists of. */
-import { stat } from 'node:fs/promises';
 import { type Manifest, openBundle } from '@bitloom/bundle';
-import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Node, isConst, typeOf } from '@bitloom/ir';
 import { elementCount } from '@bitloom/tensor';
 import { layersOf } from '@bitloom/transforms';
 import { referenceProgram } from './bundle-run.js';
-import { loadModel, parameterCount } from './model.js';
+import { isBundleFolder, loadModel, parameterCount } from './model.js';
 import { type PortReport, portOf } from './report.js';
 
 export interface ModelReport {
@@ -59,8 +57,7 @@ function macsOf(g: Graph, n: Node): number {
 
 /** @param define values of symbolic dimensions, for models @throws E704 when the path is neither a model nor a bundle */
 export async function inspect(path: string, define: Readonly<Record<string, number>> = {}): Promise<ModelReport | BundleReport> {
-  const info = await stat(path).catch((cause) => fail('E704', 'no such model or bundle', { node: path }, cause));
-  return info.isDirectory() ? inspectBundle(path) : inspectModel(path, define);
+  return (await isBundleFolder(path)) ? inspectBundle(path) : inspectModel(path, define);
 }
 
 async function inspectModel(path: string, define: Readonly<Record<string, number>>): Promise<ModelReport> {

@@ -1,12 +1,12 @@
 /** From a model file to the graphs that the pipeline works on. */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { type InputSpec, sampleSpecs } from '@bitloom/data';
 import { BitloomError, fail } from '@bitloom/diagnostics';
 import { type Graph, type Pass, type PassHooks, type ValueId, isConst, runPasses, valueOf } from '@bitloom/ir';
 import type { QuantParams } from '@bitloom/numerics';
-import { type ImportOptions, importOnnx } from '@bitloom/onnx';
+import { type ImportOptions, importOnnx, readModelFile } from '@bitloom/onnx';
 import { opTable } from '@bitloom/ops';
 import { equalize } from '@bitloom/rounding';
 import { elementCount } from '@bitloom/tensor';
@@ -30,8 +30,6 @@ export interface LoadedModel {
   readonly unusedDefines: readonly string[];
 }
 
-const MAX_MODEL_BYTES = 2 ** 31 - 1;
-
 /** An imported graph after all float transformations. */
 export function prepare(g: Graph, afterPass?: PassHooks['afterPass'], further: readonly Pass[] = []): Promise<Graph> {
   afterPass?.('import', g);
@@ -41,6 +39,13 @@ export function prepare(g: Graph, afterPass?: PassHooks['afterPass'], further: r
 const equalization = (annotations: ReadonlyMap<ValueId, QuantParams>): Pass =>
   ({ name: 'equalize', from: 'float', to: 'float', run: (g) => equalize(g, new Set(annotations.keys())) });
 
+/** Whether a path is a folder, which only bundles are. @throws E704 when there is nothing */
+export async function isBundleFolder(path: string): Promise<boolean> {
+  const info = await stat(path).catch((cause: NodeJS.ErrnoException) =>
+    fail('E704', 'no such model or bundle', { node: path, found: cause.code, expected: 'an ONNX file or the folder of a bundle', remedy: 'check the path' }, cause));
+  return info.isDirectory();
+}
+
 /**
  * @param batch samples of a run, in place of the model's own number
  * @throws E2xx, E704; E204 where the model cannot be run on that many samples
@@ -48,11 +53,7 @@ const equalization = (annotations: ReadonlyMap<ValueId, QuantParams>): Pass =>
 export async function loadModel(
   path: string, define: Readonly<Record<string, number>> = {}, batch: number | null = null, afterPass?: PassHooks['afterPass'], equalized = false,
 ): Promise<LoadedModel> {
-  const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) =>
-    fail('E704', 'model cannot be read', { node: path, found: cause.code }, cause));
-  if (bytes.length > MAX_MODEL_BYTES) {
-    fail('E206', 'model file too large', { node: path, found: `${bytes.length} bytes`, expected: `at most ${MAX_MODEL_BYTES}` });
-  }
+  const bytes = await readModelFile(path);
   const name = basename(path).replace(/\.onnx$/i, '');
   const folder = dirname(path);
   const imported = importOnnx(bytes, { define, folder, name, ...(batch === null ? {} : { batch }) });

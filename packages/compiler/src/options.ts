@@ -87,8 +87,9 @@ export const finetuneOptionsSchema = z.strictObject({
   decay: z.number().nonnegative().default(1e-4),
   clip: z.number().nonnegative().default(5),
   smoothing: z.number().min(0).max(1).default(0),
-  distillation: z.number().min(0).max(1).default(0),
-  temperature: z.number().positive().default(1),
+  /** The float network is the better teacher: see docs/results.md, "Fine-tuning". */
+  distillation: z.number().min(0).max(1).default(1),
+  temperature: z.number().positive().default(4),
   /** Pixels by which views are moved at most; 0 moves none. */
   crop: z.number().int().nonnegative().default(0),
   flip: z.boolean().default(false),

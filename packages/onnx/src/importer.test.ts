@@ -70,7 +70,7 @@ describe('container', () => {
   });
 
   it('refuses a file that cannot be read', async () => {
-    await expect(readOnnx(join(tmpdir(), 'no-such-model.onnx'))).rejects.toMatchObject({ code: 'E704' });
+    await expect(readOnnx(join(tmpdir(), 'no-such-model.onnx'))).rejects.toMatchObject({ code: 'E704', diagnostic: { found: 'ENOENT', remedy: expect.any(String) } });
   });
 
   it('refuses opsets outside the range', () => {

@@ -73,20 +73,19 @@ export function importOnnx(bytes: Uint8Array, options: ImportOptions = {}): Impo
   return importModel(decodeModel(bytes), options);
 }
 
-/** Reads and imports a model file; external data may lie in its folder. @throws E704 when it cannot be read, and as {@link importOnnx}. */
-export async function readOnnx(path: string, options: ImportOptions = {}): Promise<Imported> {
-  let bytes: Uint8Array;
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_MODEL_BYTES) {
-      fail('E206', 'model file too large', {
-        node: path, found: `${size} bytes`, expected: `at most ${MAX_MODEL_BYTES}`, remedy: 'store the weights as external data',
-      });
-    }
-    bytes = await readFile(path);
-  } catch (error) {
-    if (error instanceof BitloomError) throw error;
-    return fail('E704', 'model cannot be read', { node: path, found: error instanceof Error ? error.message : String(error) }, error);
+/** The bytes of a model file. @throws E704 when it cannot be read, E206 when it is too large for one buffer */
+export async function readModelFile(path: string): Promise<Uint8Array> {
+  const unreadable = (cause: NodeJS.ErrnoException): never => fail('E704', 'model cannot be read', { node: path, found: cause.code, expected: 'an ONNX file', remedy: 'check the path' }, cause);
+  const { size } = await stat(path).catch(unreadable);
+  if (size > MAX_MODEL_BYTES) {
+    fail('E206', 'model file too large', {
+      node: path, found: `${size} bytes`, expected: `at most ${MAX_MODEL_BYTES}`, remedy: 'store the weights as external data',
+    });
   }
-  return importOnnx(bytes, { folder: dirname(path), name: basename(path).replace(/\.onnx$/, ''), ...options });
+  return readFile(path).catch(unreadable);
+}
+
+/** Reads and imports a model file; external data may lie in its folder. @throws as {@link readModelFile} and {@link importOnnx} */
+export async function readOnnx(path: string, options: ImportOptions = {}): Promise<Imported> {
+  return importOnnx(await readModelFile(path), { folder: dirname(path), name: basename(path).replace(/\.onnx$/, ''), ...options });
 }

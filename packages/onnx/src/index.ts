@@ -1,4 +1,4 @@
-export { type Imported, importOnnx, readOnnx } from './importer.js';
+export { type Imported, importOnnx, readModelFile, readOnnx } from './importer.js';
 export type { ImportOptions } from './input-shapes.js';
 export { OPSET_MAX, OPSET_MIN } from './model-import.js';
 export { IMPORTERS } from './import/index.js';
