@@ -34,8 +34,12 @@ export function planTime(plan: Plan, costs: CostModel): number {
 /** Fewer bits than those of streams, at which the nests show that requantise them: how many they are matters little to their times. */
 const FEWER: Bits = 4;
 
-/** Ns that making the inputs of layers from streams takes, by layer; layers that read the same share it equally. */
-function requantizing(g: Graph, costs: CostModel): Map<string, number> {
+/**
+ * Ns that making the inputs of layers from streams takes, by layer; layers that read the same share it equally. Where the call that makes the stream makes them,
+ * too, what it takes longer for that.
+ * @param plain the program without them
+ */
+function requantizing(g: Graph, plain: Program, costs: CostModel): Map<string, number> {
   const producer = producers(g);
   const readers = quantizable(g).layers.filter((l) => producer.get(l.input)?.op === 'requantize');
   if (readers.length === 0) return new Map();
@@ -48,10 +52,12 @@ function requantizing(g: Graph, costs: CostModel): Map<string, number> {
     while (c && buffers[c.args[0]].quant?.scheme.bits === FEWER) c = writer.get(c.args[0]);
     return c;
   });
-  return new Map(readers.map((l, i) => {
-    const nest = nests[i];
-    return [l.name, nest?.family === 'nest' ? costs.nest(nest.params).ns / nests.filter((other) => other === nest).length : 0];
-  }));
+  const added = (c: KernelCall | undefined): number => {
+    if (c?.family !== 'nest') return 0;
+    const stream = c.results.length > 1 ? plain.calls.find((p) => p.origin === c.origin && p.args.length === c.args.length) : undefined;
+    return Math.max(0, costs.nest(c.params).ns - (stream?.family === 'nest' ? costs.nest(stream.params).ns : 0));
+  };
+  return new Map(readers.map((l, i) => [l.name, added(nests[i]) / nests.filter((other) => other === nests[i]).length]));
 }
 
 /** Times of a network on a target. @param g simplified float graph, at the batch size to run */
@@ -64,7 +70,7 @@ export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): Late
     if (c.family === 'conv') convs.set(c.origin, [...(convs.get(c.origin) ?? []), c.params]);
     else fixed += costs.nest(c.params).ns;
   }
-  const requantized = requantizing(g, costs);
+  const requantized = requantizing(g, program, costs);
   const known = new Map<string, number>();
   return {
     fixed,

@@ -15,6 +15,8 @@ export interface View {
   readonly shape: readonly number[];
   readonly strides: readonly number[];
   readonly quant: QuantParams | null;
+  /** What stores multiply with in place of a division by the scale; only where codes are known to be the same. */
+  readonly reciprocal?: number | null;
 }
 
 export class NestBuilder {
@@ -84,28 +86,32 @@ export class NestBuilder {
   /** Element at a physical offset. */
   loadAt(v: View, at: Expr): Expr {
     const raw: Expr = { k: 'load', t: scalarOf(v.dtype), buf: v.operand, at };
-    if (!v.quant) return raw;
-    return e.mul(e.f32(v.quant.scale[0]), e.cast('f32', e.sub(raw, e.i32(v.quant.zeroPoint[0]))));
+    return v.quant ? dequantizeExpr(raw, v.quant) : raw;
   }
 
   store(v: View, index: readonly Expr[], x: Expr): void {
     this.storeAt(v, this.address(v, index), x);
   }
   storeAt(v: View, at: Expr, x: Expr): void {
-    this.block.push({ s: 'store', buf: v.operand, at, x: v.quant ? quantizeExpr(x, v.quant) : x });
+    this.storeRaw(v, at, encoded(v, x));
+  }
+
+  private storeRaw(v: View, at: Expr, x: Expr): void {
+    this.block.push({ s: 'store', buf: v.operand, at, x });
   }
 
   /**
    * out[i] = f(ins[i]) for every element, operands broadcast numpy-style to `out.shape`. Iterates in `out`'s physical order
    * and merges adjacent loops wherever all operands allow, so that contiguous tensors become one loop.
+   * @param copies of the shape of `out`, which is quantised: get what `out` then holds
    */
-  elementwise(out: View, ins: readonly View[], f: (args: Expr[]) => Expr): void {
+  elementwise(out: View, ins: readonly View[], f: (args: Expr[]) => Expr, copies: readonly View[] = []): void {
     const rank = out.shape.length;
     const strideOf = (v: View, d: number): number => {
       const a = d - (rank - v.shape.length);
       return a < 0 || v.shape[a] === 1 ? 0 : v.strides[a];
     };
-    const views = [out, ...ins];
+    const views = [out, ...copies, ...ins];
     let dims = out.shape
       .map((n, d) => ({ n, strides: views.map((v) => strideOf(v, d)) }))
       .filter((d) => d.n !== 1)
@@ -118,15 +124,25 @@ export class NestBuilder {
     }, []);
     this.loops(dims.map((d) => d.n), (index) => {
       const at = views.map((_, i) => index.reduce<Expr>((sum, v, d) => e.add(sum, e.mul(v, e.i32(dims[d].strides[i]))), e.i32(0)));
-      this.storeAt(out, at[0], f(ins.map((v, i) => this.loadAt(v, at[i + 1]))));
+      const x = encoded(out, f(ins.map((v, i) => this.loadAt(v, at[1 + copies.length + i]))));
+      if (copies.length === 0) return this.storeRaw(out, at[0], x);
+      const code = this.let(x);
+      this.storeRaw(out, at[0], code);
+      const value = this.let(dequantizeExpr(code, out.quant!));
+      copies.forEach((v, i) => this.storeAt(v, at[1 + i], value));
     });
   }
 }
 
+const dequantizeExpr = (code: Expr, q: QuantParams): Expr => e.mul(e.f32(q.scale[0]), e.cast('f32', e.sub(code, e.i32(q.zeroPoint[0]))));
+
+const encoded = (v: View, x: Expr): Expr => (v.quant ? quantizeExpr(x, v.quant, v.reciprocal ?? null) : x);
+
 /** u8 code of an f32 expression: clamp(rne(x / scale) + zero point), as `quantizeValue` of @bitloom/numerics. */
-export function quantizeExpr(x: Expr, q: QuantParams): Expr {
+function quantizeExpr(x: Expr, q: QuantParams, reciprocal: number | null): Expr {
   const { lo, hi } = codeRange(q.scheme);
   const z = q.zeroPoint[0];
-  const t = e.pmin(e.f32(hi - z), e.pmax(e.f32(lo - z), e.div(x, e.f32(q.scale[0]))));
+  const scaled = reciprocal === null ? e.div(x, e.f32(q.scale[0])) : e.mul(x, e.f32(reciprocal));
+  const t = e.pmin(e.f32(hi - z), e.pmax(e.f32(lo - z), scaled));
   return e.add(e.cast('i32', e.nearest(t)), e.i32(z));
 }

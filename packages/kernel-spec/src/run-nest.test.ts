@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DTYPES, type DType, Rng } from '@bitloom/tensor';
-import { quantizeValue } from '@bitloom/numerics';
+import { type Bits, type QuantParams, quantizeValue } from '@bitloom/numerics';
 import { type Expr, type Nest, NestBuilder, type View, checkNest, e, runNest } from './index.js';
 import { ALL_DTYPES, OPERANDS, contents, interpret, nests } from './nests.test.util.js';
 
@@ -185,5 +185,28 @@ describe('elementwise', () => {
     runNest(b.build(), [input, codes, back]);
     expect([...codes]).toEqual([...input].map((x) => quantizeValue(x, q.scale[0], 5, scheme)));
     expect([...back]).toEqual([...codes].map((c) => Math.fround(q.scale[0] * (c - 5))));
+  });
+
+  it('copies get what the output then holds, each at bits of its own', () => {
+    const rng = new Rng(8);
+    const params = (bits: Bits): QuantParams => ({ scheme: { bits, signed: false, axis: null }, scale: Float32Array.of(0.05 + rng.uniform()), zeroPoint: Int32Array.of(rng.int(2 ** bits)) });
+    for (let round = 0; round < 50; round++) {
+      const shape = [1 + rng.int(3), 1 + rng.int(4), 1 + rng.int(5)];
+      const n = shape.reduce((a, b) => a * b, 1);
+      const strides = layout(rng, shape);
+      const [q, ...copied] = [8, 2, 3].map((bits) => params(bits as Bits));
+      const input = Float32Array.from({ length: n }, () => 8 * rng.uniform() - 2);
+      const made = (together: boolean): Uint8Array[] => {
+        const data = [q, ...copied].map(() => new Uint8Array(n));
+        const b = new NestBuilder([{ dtype: 'f32', elements: n }, ...data.map(() => ({ dtype: 'u8' as const, elements: n }))]);
+        const out = view(1, 'u8', shape, strides, q);
+        const copies = copied.map((c, i) => view(2 + i, 'u8', shape, strides, c));
+        b.elementwise(out, [view(0, 'f32', shape, strides)], ([x]) => x, together ? copies : []);
+        if (!together) copies.forEach((c) => b.elementwise(c, [out], ([x]) => x));
+        runNest(b.build(), [input, ...data]);
+        return data;
+      };
+      expect(made(true)).toEqual(made(false));
+    }
   });
 });

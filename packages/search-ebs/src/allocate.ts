@@ -4,9 +4,13 @@ import { type BitChoice, type SearchProblem, activationChoices, choiceCost } fro
 import { knapsack, solveExact } from '@bitloom/search-mckp';
 import { type Variables, logShares } from './variables.js';
 
+/** Loss of bits that must not be taken; finite, so that sums stay numbers. */
+const FORBIDDEN = 1e9;
+
 /**
  * The assignment of greatest likelihood within the budget: the strongest candidate of each variable where these fit, else the one that maximises Σ log p, as
- * a multiple-choice knapsack. Of equally strong candidates the narrowest.
+ * a multiple-choice knapsack. Of equally strong candidates the narrowest. What is left of the budget is then spent where the strengths are least sure that fewer bits
+ * suffice: no tensor gets fewer, and Σ log P(bits ≤ chosen) is maximal, another knapsack (ours; the paper knows no limit, only a penalty).
  */
 export function likeliest(p: SearchProblem, v: Variables, strengths: ArrayLike<number>): BitChoice {
   const logs = new Map(v.all.map((u) => [u.id, new Map(u.bits.map((b, i) => [b, logShares(u, strengths)[i]]))]));
@@ -17,9 +21,16 @@ export function likeliest(p: SearchProblem, v: Variables, strengths: ArrayLike<n
     activations: new Map(p.groups.map((a) => [a.id, v.of.has(a.id) ? best(a.id) : choices.get(a.id)![0]])),
   };
   const { limit } = p.budget!;
-  if (choiceCost(p, free) <= limit) return free;
   const weightOf = new Map(p.layers.map((l) => [l.name, l.weight]));
-  const classes = knapsack(p, (l, b) => -logs.get(weightOf.get(l)!)!.get(b)!, (a, b) => -(logs.get(a)?.get(b) ?? 0));
-  const picked = solveExact({ classes, capacity: limit }).choice.map((k, c) => classes[c][k]);
-  return { weights: new Map(picked.flatMap((o) => o.weights)), activations: new Map(picked.flatMap((o) => o.activations)) };
+  /** @param loss of bits of a variable, of which `least` are chosen already */
+  const solved = (loss: (id: string, b: Bits, least: Bits) => number, least: BitChoice): BitChoice => {
+    const classes = knapsack(p,
+      (l, b) => loss(weightOf.get(l)!, b, least.weights.get(l)!), (a, b) => (v.of.has(a) ? loss(a, b, least.activations.get(a)!) : 0));
+    const picked = solveExact({ classes, capacity: limit }).choice.map((k, c) => classes[c][k]);
+    return { weights: new Map(picked.flatMap((o) => o.weights)), activations: new Map(picked.flatMap((o) => o.activations)) };
+  };
+  const first = choiceCost(p, free) <= limit ? free : solved((id, b) => -logs.get(id)!.get(b)!, free);
+  const insufficient = (id: string, b: Bits): number =>
+    -Math.log(Math.min(1, [...logs.get(id)!].reduce((sum, [other, log]) => sum + (other <= b ? Math.exp(log) : 0), 0)));
+  return solved((id, b, least) => (b < least ? FORBIDDEN : insufficient(id, b)), first);
 }

@@ -122,21 +122,28 @@ describe('expected cost', () => {
 });
 
 describe('the choice', () => {
-  it.each(['bops=8%', 'bops=100%', 'size=600', 'latency=1800ns'])('is the likeliest of all that fit: %s', (budget) => {
+  it.each(['bops=8%', 'bops=100%', 'size=600', 'latency=1800ns'])('is the likeliest of all that fit, and what is left is spent where fewer bits may not suffice: %s', (budget) => {
     const q = problem(budget, { weightBits: [1, 2, 4], pins: new Map([['head', { weights: 4, activations: null }]]) });
     const v = variablesOf(q, q.budget!);
     let all: BitChoice[] = [{ weights: new Map(), activations: new Map() }];
     for (const l of q.layers) all = all.flatMap((c) => weightChoices(q, l).map((bits) => ({ ...c, weights: new Map([...c.weights, [l.name, bits]]) })));
     for (const [id, bits] of activationChoices(q)) all = all.flatMap((c) => bits.map((bit) => ({ ...c, activations: new Map([...c.activations, [id, bit]]) })));
+    const fitting = all.filter((c) => choiceCost(q, c) <= q.budget!.limit);
+    const bitsOf = (c: BitChoice, u: Variable): number => {
+      const layer = q.layers.find((l) => l.weight === u.id);
+      return layer ? c.weights.get(layer.name)! : c.activations.get(u.id)!;
+    };
     for (let seed = 1; seed < 6; seed++) {
       const r = normal([v.size], seed, 2).data as Float32Array;
-      const likelihood = (c: BitChoice): number => v.all.reduce((sum, u) => {
-        const layer = q.layers.find((l) => l.weight === u.id);
-        return sum + logShares(u, r)[u.bits.indexOf(layer ? c.weights.get(layer.name)! : c.activations.get(u.id)!)];
-      }, 0);
+      const sum = (c: BitChoice, of: (u: Variable, bits: number) => number): number => v.all.reduce((s, u) => s + of(u, bitsOf(c, u)), 0);
+      const likelihood = (c: BitChoice): number => sum(c, (u, bits) => logShares(u, r)[u.bits.indexOf(bits as never)]);
+      const suffices = (c: BitChoice): number => sum(c, (u, bits) => Math.log(u.bits.reduce((s, b, i) => s + (b <= bits ? Math.exp(logShares(u, r)[i]) : 0), 0)));
+      const likely = fitting.reduce((a, c) => (likelihood(c) > likelihood(a) ? c : a));
+      const wider = fitting.filter((c) => v.all.every((u) => bitsOf(c, u) >= bitsOf(likely, u)));
       const c = likeliest(q, v, r);
       expect(choiceCost(q, c)).toBeLessThanOrEqual(q.budget!.limit);
-      expect(likelihood(c)).toBeCloseTo(Math.max(...all.filter((o) => choiceCost(q, o) <= q.budget!.limit).map(likelihood)), 6);
+      for (const u of v.all) expect(bitsOf(c, u), u.id).toBeGreaterThanOrEqual(bitsOf(likely, u));
+      expect(suffices(c)).toBeCloseTo(Math.max(...wider.map(suffices)), 6);
     }
   });
 });

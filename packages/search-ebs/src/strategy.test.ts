@@ -6,7 +6,7 @@ import { data, network, problem } from './networks.test.util.js';
 import { type EbsOptions, ebs, ebsOptions } from './strategy.js';
 
 const coded = (code: string): unknown => expect.objectContaining({ code });
-const options = (o: Partial<EbsOptions> = {}): EbsOptions => ebsOptions.parse({ epochs: 8, batch: 8, rate: 0.01, distillation: 1, ...o });
+const options = (o: Partial<EbsOptions> = {}): EbsOptions => ebsOptions.parse({ epochs: 8, batch: 8, rate: 0.01, temperature: 1, ...o });
 const run = (p: SearchProblem, o: Partial<EbsOptions> = {}): Promise<SearchResult> => ebs.search(p, options(o));
 /** Small graphs. */
 const few = { weightBits: [2, 4], activationBits: [4] } as const;

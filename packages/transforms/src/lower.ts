@@ -1,12 +1,13 @@
 /** Lowering: graph to Program. Integer arithmetic appears here and nowhere earlier. */
 import { fail } from '@bitloom/diagnostics';
-import { type Graph, type Node, type TensorType, type ValueId, constantData, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
+import { type Graph, type Node, type TensorType, type ValueId, constantData, consumers, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
 import { type BufferDef, type BufferId, type Expr, type KernelCall, NestBuilder, type Port, type Program } from '@bitloom/kernel-spec';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
 import { type Lowering, type Operand, channelsLastStrides, getOp } from '@bitloom/ops';
 import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
 import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
 import { layersOf } from './precision.js';
+import { reciprocal } from './reciprocal.js';
 import { joinStreams } from './streams.js';
 
 /** Where a value lies: a buffer, and how its logical elements map into it. */
@@ -111,12 +112,21 @@ export function lowerGraph(graph: Graph): Program {
     calls.push({ family: 'nest', params: b.build(), args: [from.buffer], results: [to.buffer], origin });
   };
 
+  /** `requantize` nodes that read an elementwise result, and are made in its loop. */
+  const users = consumers(g);
+  const made = new Set<Node>();
+  const copiesOf = (id: ValueId): Node[] => (quantOf(id) === null ? [] : (users.get(id) ?? []).filter((n) =>
+    n.op === 'requantize' && clusters.has(n) && quantOf(n.outputs[0]) !== null && sameOrder(typeOf(g, id).shape, stridesOf(id), stridesOf(n.outputs[0]))));
+
   const lowerCluster = (c: Cluster): void => {
-    const out = allocate(c.root.outputs[0]);
+    const [result] = c.root.outputs;
+    const out = allocate(result);
     const ins = c.leaves.map(at);
-    const b = new NestBuilder(operandsOf([...ins, out]));
+    const copies = copiesOf(result);
+    copies.forEach((n) => made.add(n));
+    const results = [out, ...copies.map((n) => allocate(n.outputs[0]))];
     const maker = new Map(c.members.map((m) => [m.outputs[0], m]));
-    b.elementwise(viewOf(out, ins.length), ins.map(viewOf), (args) => {
+    const scalar = (b: NestBuilder, args: readonly Expr[]): Expr => {
       // Every operand gets a name: a scalar may use one several times.
       const known = new Map<ValueId, Expr>(c.leaves.map((l, i) => [l, b.let(args[i])]));
       const value = (id: ValueId): Expr => {
@@ -124,13 +134,18 @@ export function lowerGraph(graph: Graph): Program {
         if (done) return done;
         const m = maker.get(id)!;
         const x = getOp(m.op, m.origin).scalar!(m.inputs.map(value), m.attrs, typeOf(g, id).dtype, m.inputs.map((i) => typeOf(g, i).dtype));
-        if (id === c.root.outputs[0]) return x;
+        if (id === result) return x;
         known.set(id, b.let(x));
         return known.get(id)!;
       };
-      return value(c.root.outputs[0]);
-    });
-    calls.push({ family: 'nest', params: b.build(), args: ins.map((s) => s.buffer), results: [out.buffer], origin: c.root.origin });
+      return value(result);
+    };
+    const b = new NestBuilder(operandsOf([...ins, ...results]));
+    const [first, ...others] = results.map((s, i) => viewOf(s, ins.length + i));
+    const factor = out.quant && reciprocal(out.quant, ins.map((s) => s.quant), scalar);
+    b.elementwise({ ...first, reciprocal: factor }, ins.map(viewOf), (args) => scalar(b, args),
+      others.map((v) => ({ ...v, reciprocal: reciprocal(v.quant!, [out.quant], (_, [x]) => x) })));
+    calls.push({ family: 'nest', params: b.build(), args: ins.map((s) => s.buffer), results: results.map((s) => s.buffer), origin: c.root.origin });
   };
 
   /** A reshape, transpose or identity that moves no element shares its input's buffer. */
@@ -204,7 +219,7 @@ export function lowerGraph(graph: Graph): Program {
     return { name, buffer: port.buffer };
   });
   for (const n of g.nodes) {
-    if (isConst(n)) continue;
+    if (isConst(n) || made.has(n)) continue;
     const cluster = clusters.get(n);
     if (cluster) lowerCluster(cluster);
     else if (!inCluster.has(n) && !alias(n)) lowerNode(n);
