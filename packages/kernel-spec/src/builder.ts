@@ -86,14 +86,15 @@ export class NestBuilder {
   /** Element at a physical offset. */
   loadAt(v: View, at: Expr): Expr {
     const raw: Expr = { k: 'load', t: scalarOf(v.dtype), buf: v.operand, at };
-    return v.quant ? dequantizeExpr(raw, v.quant) : raw;
+    if (!v.quant) return raw;
+    return e.mul(e.f32(v.quant.scale[0]), e.cast('f32', e.sub(raw, e.i32(v.quant.zeroPoint[0]))));
   }
 
   store(v: View, index: readonly Expr[], x: Expr): void {
     this.storeAt(v, this.address(v, index), x);
   }
   storeAt(v: View, at: Expr, x: Expr): void {
-    this.storeRaw(v, at, encoded(v, x));
+    this.storeRaw(v, at, v.quant ? quantizeExpr(x, v.quant, v.reciprocal ?? null) : x);
   }
 
   private storeRaw(v: View, at: Expr, x: Expr): void {
@@ -124,25 +125,26 @@ export class NestBuilder {
     }, []);
     this.loops(dims.map((d) => d.n), (index) => {
       const at = views.map((_, i) => index.reduce<Expr>((sum, v, d) => e.add(sum, e.mul(v, e.i32(dims[d].strides[i]))), e.i32(0)));
-      const x = encoded(out, f(ins.map((v, i) => this.loadAt(v, at[1 + copies.length + i]))));
-      if (copies.length === 0) return this.storeRaw(out, at[0], x);
-      const code = this.let(x);
-      this.storeRaw(out, at[0], code);
-      const value = this.let(dequantizeExpr(code, out.quant!));
+      const x = f(ins.map((v, i) => this.loadAt(v, at[1 + copies.length + i])));
+      if (copies.length === 0 || !out.quant) return this.storeAt(out, at[0], x);
+      // Steps from zero stay floats: what the stored code decodes to but for the sign of zero, which no code depends on. Compilers vectorise this, not the way
+      // through the code (gcc 12).
+      const steps = this.let(stepsOf(x, out.quant, out.reciprocal ?? null));
+      this.storeRaw(out, at[0], codeOf(steps, out.quant));
+      const value = this.let(e.mul(e.f32(out.quant.scale[0]), steps));
       copies.forEach((v, i) => this.storeAt(v, at[1 + i], value));
     });
   }
 }
 
-const dequantizeExpr = (code: Expr, q: QuantParams): Expr => e.mul(e.f32(q.scale[0]), e.cast('f32', e.sub(code, e.i32(q.zeroPoint[0]))));
-
-const encoded = (v: View, x: Expr): Expr => (v.quant ? quantizeExpr(x, v.quant, v.reciprocal ?? null) : x);
-
-/** u8 code of an f32 expression: clamp(rne(x / scale) + zero point), as `quantizeValue` of @bitloom/numerics. */
-function quantizeExpr(x: Expr, q: QuantParams, reciprocal: number | null): Expr {
+/** clamp(rne(x / scale)), in f32. */
+function stepsOf(x: Expr, q: QuantParams, reciprocal: number | null): Expr {
   const { lo, hi } = codeRange(q.scheme);
   const z = q.zeroPoint[0];
   const scaled = reciprocal === null ? e.div(x, e.f32(q.scale[0])) : e.mul(x, e.f32(reciprocal));
-  const t = e.pmin(e.f32(hi - z), e.pmax(e.f32(lo - z), scaled));
-  return e.add(e.cast('i32', e.nearest(t)), e.i32(z));
+  return e.nearest(e.pmin(e.f32(hi - z), e.pmax(e.f32(lo - z), scaled)));
 }
+const codeOf = (steps: Expr, q: QuantParams): Expr => e.add(e.cast('i32', steps), e.i32(q.zeroPoint[0]));
+
+/** u8 code of an f32 expression: clamp(rne(x / scale) + zero point), as `quantizeValue` of @bitloom/numerics. */
+const quantizeExpr = (x: Expr, q: QuantParams, reciprocal: number | null): Expr => codeOf(stepsOf(x, q, reciprocal), q);
