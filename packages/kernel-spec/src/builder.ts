@@ -104,7 +104,7 @@ export class NestBuilder {
   /**
    * out[i] = f(ins[i]) for every element, operands broadcast numpy-style to `out.shape`. Iterates in `out`'s physical order
    * and merges adjacent loops wherever all operands allow, so that contiguous tensors become one loop.
-   * @param copies of the shape of `out`, which is quantised: get what `out` then holds
+   * @param copies quantised, of the shape of `out`: get what `out` then holds
    */
   elementwise(out: View, ins: readonly View[], f: (args: Expr[]) => Expr, copies: readonly View[] = []): void {
     const rank = out.shape.length;
@@ -126,13 +126,18 @@ export class NestBuilder {
     this.loops(dims.map((d) => d.n), (index) => {
       const at = views.map((_, i) => index.reduce<Expr>((sum, v, d) => e.add(sum, e.mul(v, e.i32(dims[d].strides[i]))), e.i32(0)));
       const x = f(ins.map((v, i) => this.loadAt(v, at[1 + copies.length + i])));
-      if (copies.length === 0 || !out.quant) return this.storeAt(out, at[0], x);
+      if (copies.length === 0) return this.storeAt(out, at[0], x);
+      const copy = (value: Expr): void => copies.forEach((v, i) => this.storeAt(v, at[1 + i], value));
+      if (!out.quant) {
+        const value = this.let(x);
+        this.storeAt(out, at[0], value);
+        return copy(value);
+      }
       // Steps from zero stay floats: what the stored code decodes to but for the sign of zero, which no code depends on. Compilers vectorise this, not the way
       // through the code (gcc 12).
       const steps = this.let(stepsOf(x, out.quant, out.reciprocal ?? null));
       this.storeRaw(out, at[0], codeOf(steps, out.quant));
-      const value = this.let(e.mul(e.f32(out.quant.scale[0]), steps));
-      copies.forEach((v, i) => this.storeAt(v, at[1 + i], value));
+      copy(this.let(e.mul(e.f32(out.quant.scale[0]), steps)));
     });
   }
 }

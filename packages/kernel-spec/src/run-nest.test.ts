@@ -194,12 +194,14 @@ describe('elementwise', () => {
       const shape = [1 + rng.int(3), 1 + rng.int(4), 1 + rng.int(5)];
       const n = shape.reduce((a, b) => a * b, 1);
       const strides = layout(rng, shape);
-      const [q, ...copied] = [8, 2, 3].map((bits) => params(bits as Bits));
+      const [own, ...copied] = [8, 2, 3].map((bits) => params(bits as Bits));
+      const q = round % 2 === 0 ? own : null;
       const input = Float32Array.from({ length: n }, () => 8 * rng.uniform() - 2);
-      const made = (together: boolean): Uint8Array[] => {
-        const data = [q, ...copied].map(() => new Uint8Array(n));
-        const b = new NestBuilder([{ dtype: 'f32', elements: n }, ...data.map(() => ({ dtype: 'u8' as const, elements: n }))]);
-        const out = view(1, 'u8', shape, strides, q);
+      const made = (together: boolean): unknown[] => {
+        const dtypes: DType[] = [q ? 'u8' : 'f32', 'u8', 'u8'];
+        const data = dtypes.map((d) => new DTYPES[d].array(n));
+        const b = new NestBuilder(['f32' as const, ...dtypes].map((dtype) => ({ dtype, elements: n })));
+        const out = view(1, dtypes[0], shape, strides, q);
         const copies = copied.map((c, i) => view(2 + i, 'u8', shape, strides, c));
         b.elementwise(out, [view(0, 'f32', shape, strides)], ([x]) => x, together ? copies : []);
         if (!together) copies.forEach((c) => b.elementwise(c, [out], ([x]) => x));

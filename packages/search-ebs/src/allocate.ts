@@ -22,15 +22,14 @@ export function likeliest(p: SearchProblem, v: Variables, strengths: ArrayLike<n
   };
   const { limit } = p.budget!;
   const weightOf = new Map(p.layers.map((l) => [l.name, l.weight]));
-  /** @param loss of bits of a variable, of which `least` are chosen already */
-  const solved = (loss: (id: string, b: Bits, least: Bits) => number, least: BitChoice): BitChoice => {
-    const classes = knapsack(p,
-      (l, b) => loss(weightOf.get(l)!, b, least.weights.get(l)!), (a, b) => (v.of.has(a) ? loss(a, b, least.activations.get(a)!) : 0));
+  const solved = (loss: (variable: string, b: Bits) => number): BitChoice => {
+    const classes = knapsack(p, (l, b) => loss(weightOf.get(l)!, b), (a, b) => (v.of.has(a) ? loss(a, b) : 0));
     const picked = solveExact({ classes, capacity: limit }).choice.map((k, c) => classes[c][k]);
     return { weights: new Map(picked.flatMap((o) => o.weights)), activations: new Map(picked.flatMap((o) => o.activations)) };
   };
-  const first = choiceCost(p, free) <= limit ? free : solved((id, b) => -logs.get(id)!.get(b)!, free);
+  const first = choiceCost(p, free) <= limit ? free : solved((id, b) => -logs.get(id)!.get(b)!);
+  const least = new Map<string, Bits>([...p.layers.map((l) => [l.weight, first.weights.get(l.name)!] as const), ...first.activations]);
   const insufficient = (id: string, b: Bits): number =>
     -Math.log(Math.min(1, [...logs.get(id)!].reduce((sum, [other, log]) => sum + (other <= b ? Math.exp(log) : 0), 0)));
-  return solved((id, b, least) => (b < least ? FORBIDDEN : insufficient(id, b)), first);
+  return solved((id, b) => (b < least.get(id)! ? FORBIDDEN : insufficient(id, b)));
 }

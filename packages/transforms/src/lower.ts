@@ -112,9 +112,10 @@ export function lowerGraph(graph: Graph): Program {
     calls.push({ family: 'nest', params: b.build(), args: [from.buffer], results: [to.buffer], origin });
   };
 
-  /** `requantize` nodes that read an elementwise result, and are made in its loop. */
   const users = consumers(g);
+  /** Nodes of calls that came before their turn. */
   const made = new Set<Node>();
+  /** `requantize` nodes that read an elementwise result: its loop makes what they give. */
   const copiesOf = (id: ValueId): Node[] => (quantOf(id) === null ? [] : (users.get(id) ?? []).filter((n) =>
     n.op === 'requantize' && clusters.has(n) && quantOf(n.outputs[0]) !== null && sameOrder(typeOf(g, id).shape, stridesOf(id), stridesOf(n.outputs[0]))));
 
