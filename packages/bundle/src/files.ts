@@ -130,7 +130,7 @@ export interface OpenBundle {
 /** Opens a bundle and checks every file against the manifest. @throws E701, E704 */
 export async function openBundle(folder: string): Promise<OpenBundle> {
   const where = join(folder, 'manifest.json');
-  const text = await readFile(where, 'utf8').catch((cause) => fail('E704', 'no bundle here', { node: folder, found: (cause as NodeJS.ErrnoException).code, expected: 'a folder with manifest.json' }, cause));
+  const text = await readFile(where, 'utf8').catch((cause) => fail('E704', 'no bundle here', { node: folder, found: (cause as NodeJS.ErrnoException).code, expected: 'a folder with manifest.json', remedy: 'check the path, or compile the model' }, cause));
   const manifest = parseManifest(text, where);
   const contents = new Map<string, Uint8Array>();
   for (const [path, entry] of Object.entries(manifest.files)) {

@@ -70,7 +70,7 @@ function widened<T extends { graph: Graph }>(attempt: (widen: boolean) => T, bat
  *   dimension; E206 too large; E207 malformed graph; E208 non-finite weights; E209 element type or opset.
  */
 export function importOnnx(bytes: Uint8Array, options: ImportOptions = {}): Imported {
-  return importModel(decodeModel(bytes), options);
+  return importModel(decodeModel(bytes, options.name), options);
 }
 
 /** The bytes of a model file. @throws E704 when it cannot be read, E206 when it is too large for one buffer */

@@ -37,12 +37,13 @@ export function opsetsOf(imports: readonly OperatorSetIdProto[] | null | undefin
 
 /**
  * Decodes a model and checks that it is one.
+ * @param name what errors call it
  * @throws E201 when the bytes are not a protobuf, are cut short, or hold no graph, IR version or opset.
  */
-export function decodeModel(bytes: Uint8Array): ModelProto {
+export function decodeModel(bytes: Uint8Array, name?: string): ModelProto {
   const bad = (found: string, cause?: unknown): never =>
     fail('E201', 'not an ONNX model, or the file is cut short', {
-      found, expected: 'a serialised ModelProto', remedy: 'check that the file was copied whole',
+      node: name, found, expected: 'a serialised ModelProto', remedy: 'check that the file was copied whole',
     }, cause);
   if (bytes.length === 0) bad('an empty file');
   if (bytes.length > MAX_MODEL_BYTES) bad(`${bytes.length} bytes`);
