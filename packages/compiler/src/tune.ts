@@ -6,7 +6,7 @@ import {
   CostTable, type Plan, convKey, costModel, costTableText, fitTable, nestFeatures, nestKey, parseCostTable,
 } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
-import type { ConvParams, Nest, Program } from '@bitloom/kernel-spec';
+import type { ConvParams, KernelCall, Nest, Program } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { lowerGraph } from '@bitloom/transforms';
 import { NO_RELAXED } from './bundle-run.js';
@@ -42,7 +42,13 @@ export interface TuneReport {
 export type Timer = (plans: readonly Plan[], rounds: Rounds, between: Between) => Promise<Times>;
 
 /** Of each bit pair. */
-const ROUNDS: Rounds = { seconds: 0.5, least: 5, most: 60 };
+const ROUNDS = { seconds: 0.5, least: 5, most: 60 };
+/**
+ * Typical layers have nothing to do with each other, and all of them are more than a cache holds. In a network the input of a layer was just
+ * written, and weights, if few, are still there from the run before.
+ */
+const FEW_WEIGHTS = 2 ** 16;
+const cached = ({ family, params }: KernelCall): boolean => family === 'conv' && (params.outC * params.kH * params.kW * params.inC) / params.groups <= FEW_WEIGHTS;
 /** Bit pairs that are timed in turns, so that they can be compared, as far as memory allows. */
 const PAIRS_AT_ONCE = 16;
 const BYTES_AT_ONCE = 2 ** 28;
@@ -77,7 +83,7 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
   const flush = async (done: number): Promise<void> => {
     if (batch.length === 0) return;
     const plans = batch.flatMap((b) => b.plans);
-    const times = await time(plans, { ...ROUNDS, seconds: ROUNDS.seconds * batch.length }, () => progress('tune', done, work.length));
+    const times = await time(plans, { ...ROUNDS, seconds: ROUNDS.seconds * batch.length, cached: (c) => graph === null && cached(c) }, () => progress('tune', done, work.length));
     const found = measured(plans, times);
     for (const { wanted } of batch) for (const t of wanted) t.set(table, found.get(t.id)!);
     batch = [];
