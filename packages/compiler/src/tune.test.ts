@@ -119,6 +119,20 @@ describe('tune', () => {
     await expect(tune(MODEL, { output: temp.root }, {}, formula)).rejects.toEqual(coded('E704'));
   });
 
+  it('typical layers find few weights in the cache; layers of a model find what the network leaves', async () => {
+    const seen = new Map<string, boolean>();
+    const noting: Timer = (plans, rounds, between) => {
+      for (const { calls } of plans) for (const { call } of calls) seen.set(call.family === 'conv' ? convKey(call.params).replace(/^\S+ /, '') : 'nest', rounds.cached(call));
+      return formula(plans, rounds, between);
+    };
+    await tune(null, { weights: [8], activations: [8] }, {}, noting);
+    expect([...['1x8x8x64>8x8x64 k3x3 s1x1 p1x1 d1x1 g1', '1x1x1x256>1x1x64 k1x1 s1x1 p0x0 d1x1 g1', '1x7x7x512>7x7x512 k3x3 s1x1 p1x1 d1x1 g1', '1x1x1x1024>1x1x1024 k1x1 s1x1 p0x0 d1x1 g1'].map((k) => seen.get(`${k} codes`)), seen.get('nest')])
+      .toEqual([true, true, false, false, false]);
+    seen.clear();
+    await tune(MODEL, { weights: [8], activations: [8] }, {}, noting);
+    expect(new Set(seen.values())).toEqual(new Set([false]));
+  });
+
   it('without a model fits costs of every form of layer', async () => {
     const ns = (p: ConvParams): number => 1000 + convMacs(p) / 30 + p.outH * p.outW * p.outC;
     const linear: Timer = async (plans) => plans.map((plan) => plan.calls.map(({ call }) => (call.family === 'conv' ? ns(call.params) : 50)));

@@ -161,7 +161,7 @@ export class ModelImport {
     fail('E202', n === 1 ? '1 node is not supported' : `${n} nodes are not supported`, {
       node: this.unsupported[0].node,
       found: this.unsupported.map((u) => `${u.node} (${u.op}: ${u.reason})`).join('; '),
-      expected: 'operators of docs/operators.md',
+      expected: 'operators of docs/operators.md', remedy: 'export the model with these operators, or cut it before these nodes',
     });
   }
 
