@@ -245,7 +245,7 @@ Examples:
 Examples:
   bitloom search net.onnx --calib images:train --budget bits=4 -o net.assignment.json
   bitloom search net.onnx --calib train.npz --budget size=40kB --weights 1,2,4,8 --pin conv1=w8a8
-  bitloom search net.onnx --calib train.npz --budget bops=10% --activations 4,8 --json`,
+  bitloom search net.onnx --calib train.npz --budget bops=25% --activations 4,8 --json`,
   async (path, flags, hooks) => {
     const known = new Set(Object.keys(searchConfigSchema.shape));
     const all = Object.entries(await configured(flags)).filter(([key]) => known.has(key));

@@ -31,7 +31,7 @@ export class Epochs {
     if (!source.labelled) fail('E304', 'training needs labels', { found: source.kind, remedy: 'give a folder a class, or an archive with labels' });
     this.batchSize = options.batch;
     this.stepsPerEpoch = Math.floor(source.size / options.batch);
-    if (this.stepsPerEpoch === 0) fail('E303', 'too few samples for a batch', { found: String(source.size), expected: `at least ${options.batch}` });
+    if (this.stepsPerEpoch === 0) fail('E303', 'too few samples for a batch', { found: String(source.size), expected: `at least ${options.batch}`, remedy: 'give more, or make batches smaller' });
   }
 
   /**
