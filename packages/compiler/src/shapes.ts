@@ -4,7 +4,7 @@ import type { Graph, ValueId } from '@bitloom/ir';
 import { type Bits } from '@bitloom/numerics';
 import { compose, createBuilder } from '@bitloom/ops';
 import { type DType, type TypedArray, allocate, rowMajorStrides } from '@bitloom/tensor';
-import { lowerGraph } from '@bitloom/transforms';
+import { lowerGraph, splitStreams } from '@bitloom/transforms';
 import { nominalProgram } from './latency.js';
 
 /** Side, input channels, output channels, kernel, stride, groups; "same" padding. */
@@ -42,7 +42,7 @@ const paramsOf = ([side, inC, outC, kernel, stride = 1, groups = 1]: Shape, bits
   };
 };
 
-/** What networks have between their layers, at several sizes. */
+/** What networks have between their layers, streams that are requantised among it, at several sizes. */
 function betweenLayers(): Graph {
   const b = createBuilder('typical');
   const outputs: ValueId[] = [];
@@ -62,7 +62,7 @@ function betweenLayers(): Graph {
     const scores = b.add('linear', [mean, b.const(allocate('f32', [channels, 2 * channels]))], { activation: null });
     outputs.push(b.add('softmax', [scores], { axis: 1 }));
   }
-  return b.build(outputs);
+  return splitStreams(b.build(outputs));
 }
 
 /** All of this as one program whose results mean nothing. @param bits null: f32 */

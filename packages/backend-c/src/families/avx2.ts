@@ -17,10 +17,10 @@ const finish = part('finish_avx2', {
 });
 
 const VECTORS = 2;
-const PIXELS = 5;
+const positions = (): number => 5;
 const renderMadd = template<object>('madd_avx2.c.hbs');
 function maddView(name: string, words: boolean): object {
-  const { tiles, table } = tileViews(`bl_${name}`, VECTORS, PIXELS);
+  const { tiles, table } = tileViews(`bl_${name}`, VECTORS, positions);
   return { name, words, tiles: tiles.map((t) => ({ ...t, count: t.sums.length })), table };
 }
 const maddCost = (p: ConvParams, l: Layout, rate: number): number =>
@@ -31,14 +31,14 @@ const words: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights times codes of up to 8 bits, both as words.`,
   accepts: () => true,
   cost: (p, l) => maddCost(p, l, 150),
-  lanes: 8, vectors: VECTORS, pixels: PIXELS, codes: false,
+  lanes: 8, vectors: VECTORS, positions, codes: false,
   cell: (_, channels) => 2 * channels,
   planes: () => 1,
   stepBytes: () => 4,
   vectorBytes: () => 32,
   tiles: () => 'bl_madd_tiles',
   place: 'bl_madd_place',
-  convert: 'bl_words',
+  convert: () => 'bl_words',
   parts: () => [load, finish, { name: 'madd', render: () => renderMadd(maddView('madd', true)) }],
 };
 
@@ -49,7 +49,7 @@ const bytes: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights times ${p.activationBits}-bit codes as bytes, summed in 16 bits.`,
   accepts: (p) => maddubsFlush(p) >= 2,
   cost: (p, l) => maddCost(p, l, 140 / (1 + 1.5 / maddubsFlush(p))),
-  lanes: 8, vectors: VECTORS, pixels: PIXELS, codes: false,
+  lanes: 8, vectors: VECTORS, positions, codes: false,
   cell: (_, channels) => channels,
   planes: () => 1,
   stepBytes: () => 4,
@@ -57,10 +57,10 @@ const bytes: RowsFamily = {
   flush: maddubsFlush,
   tiles: () => 'bl_maddubs_tiles',
   place: 'bl_maddubs_place',
-  convert: null,
+  convert: () => null,
   parts: () => [load, finish, { name: 'maddubs', render: () => renderMadd(maddView('maddubs', false)) }],
 };
 
-const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 530 }, [load, finish, sums]);
+const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 530, tables: () => false }, [load, finish, sums]);
 
 export const AVX2_VARIANTS = [words, bytes, depthwiseFamily('avx2', 8, 2, 14, [load, finish]), ...[1, 2, 3].map(lut)].map(rowsVariant);

@@ -26,7 +26,7 @@ function f32Variants(t: F32Target): CVariant[] {
     symbol: () => `f32_${t.isa}`,
     cost: (p) => 100 + (positionsOf(p) * p.groups * padded(p.outC / p.groups) * convK(p)) / t.rate + positionsOf(p) * p.outC * 0.3,
     render() {
-      const { tiles, table } = tileViews(`bl_f32_${t.isa}`, t.vectors, t.pixels);
+      const { tiles, table } = tileViews(`bl_f32_${t.isa}`, t.vectors, () => t.pixels);
       return renderF32({ ...text, tiles, ports: table });
     },
   };

@@ -25,25 +25,25 @@ const int8: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights as bytes times codes of up to 7 bits.`,
   accepts: (p) => p.activationBits! < 8,
   cost: (p, l) => ns(p, l, 0.05, 1.4),
-  lanes: 4, vectors: VECTORS, pixels: PIXELS, codes: false,
+  lanes: 4, vectors: VECTORS, positions: () => PIXELS, codes: false,
   cell: (_, channels) => channels,
   planes: () => 1,
   stepBytes: () => 4,
   vectorBytes: () => 16,
   tiles: () => 'bl_int8_neon_tiles',
   place: 'bl_int8_neon_place',
-  convert: null,
-  parts: () => [common, { name: 'neon_int8', render: () => renderInt8(tileViews('bl_int8_neon', VECTORS, PIXELS)) }],
+  convert: () => null,
+  parts: () => [common, { name: 'neon_int8', render: () => renderInt8(tileViews('bl_int8_neon', VECTORS, () => PIXELS)) }],
 };
 const int8Centered: RowsFamily = {
   ...int8, name: 'int8_neon_a8', title: (p) => `${p.weightBits}-bit weights as bytes times codes of 8 bits less 128.`,
-  accepts: (p) => p.activationBits === 8, convert: 'bl_center', center: 128,
+  accepts: (p) => p.activationBits === 8, convert: () => 'bl_center', center: 128,
 };
 
 const BYTE_VECTORS = 2;
 const renderCnt = template<object>('neon_cnt.c.hbs');
 const cntView = (): object => {
-  const { tiles, table } = tileViews('bl_cnt_neon', BYTE_VECTORS, PIXELS);
+  const { tiles, table } = tileViews('bl_cnt_neon', BYTE_VECTORS, () => PIXELS);
   return { table, tiles: tiles.map((t) => ({ ...t, count: t.sums.length })) };
 };
 const cnt: RowsFamily = {
@@ -51,14 +51,14 @@ const cnt: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights times ${p.activationBits}-bit codes over bit planes.`,
   accepts: (p) => p.weightBits! < 8 && convK(p) <= 65535,
   cost: (p, l) => ns(p, l, 0.1 + 0.1 * p.activationBits!, 3.2 * p.weightBits! * p.activationBits!),
-  lanes: 16, vectors: BYTE_VECTORS, pixels: PIXELS, codes: true,
+  lanes: 16, vectors: BYTE_VECTORS, positions: () => PIXELS, codes: true,
   cell: (_, channels) => Math.ceil(channels / 8),
   planes: (p) => p.activationBits!,
   stepBytes: () => 1,
   vectorBytes: (p) => 16 * p.weightBits!,
   tiles: () => 'bl_cnt_neon_tiles',
   place: 'bl_cnt_neon_place',
-  convert: 'bl_planes_neon',
+  convert: () => 'bl_planes_neon',
   parts: () => [common, codes, { name: 'neon_cnt', render: () => renderCnt(cntView()) }],
 };
 
@@ -70,7 +70,7 @@ const lutPixels = (w: number): number => Math.min(PIXELS, Math.floor(LUT_SUMS / 
 const renderLut = template<object>('neon_lut.c.hbs');
 const renderLutCommon = template<object>('neon_lut_common.c.hbs');
 function lutView(w: number, a: number): object {
-  const { tiles, table } = tileViews(`bl_lut_neon_w${w}a${a}`, BYTE_VECTORS, lutPixels(w));
+  const { tiles, table } = tileViews(`bl_lut_neon_w${w}a${a}`, BYTE_VECTORS, () => lutPixels(w));
   return {
     w, a, most: most(a), flush: Math.floor(255 / most(a)), codeMax: 2 ** a - 1, table,
     tiles: tiles.map((t) => {
@@ -90,14 +90,14 @@ const lut = (w: number): RowsFamily => ({
   title: (p) => `${w}-bit weights times ${p.activationBits}-bit codes by tables of 16 partial sums.`,
   accepts: (p) => p.weightBits === w && p.activationBits! <= 4 && convK(p) * (2 ** p.activationBits! - 1) <= 65535,
   cost: (p, l) => ns(p, l, 0.1 + 0.1 * p.activationBits!, 2.2 * w + 4 / Math.floor(255 / most(p.activationBits!)) + p.activationBits! / BYTE_VECTORS),
-  lanes: 16, vectors: BYTE_VECTORS, pixels: lutPixels(w), codes: true,
+  lanes: 16, vectors: BYTE_VECTORS, positions: () => lutPixels(w), codes: true,
   cell: (_, channels) => Math.ceil(channels / 4),
   planes: (p) => p.activationBits!,
   stepBytes: () => 1,
   vectorBytes: () => 16 * w,
   tiles: (p) => `bl_lut_neon_w${w}a${p.activationBits}_tiles`,
   place: 'bl_lut_neon_place',
-  convert: 'bl_fours',
+  convert: () => 'bl_fours',
   parts: (p) => {
     const a = p.activationBits!;
     return [

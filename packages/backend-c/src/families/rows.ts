@@ -15,13 +15,13 @@ export interface RowsFamily {
   /** One line about the kernel. */
   title(p: ConvParams): string;
   accepts(p: ConvParams): boolean;
+  /** Part of C names, where the same bits are computed in more than one form. */
+  form?(p: ConvParams): string;
   cost(p: ConvParams, l: Layout): number;
-  /** Channels of a vector, vectors of a block, and positions of a tile, at most. */
+  /** Channels of a vector; vectors of a block, at most; positions of a tile of so many vectors, up to {@link TILE_PIXELS}. */
   readonly lanes: number;
   readonly vectors: number;
-  readonly pixels: number;
-  /** Blocks of up to so many vectors take {@link TILE_PIXELS} positions, to have as many sums under way. */
-  readonly narrow?: number;
+  positions(vectors: number, p: ConvParams): number;
   /** For depthwise convolutions: a vector of channels reads the same vector of input channels. Taps are segments. */
   readonly channelwise?: boolean;
   /** Kernels that take unsigned weight codes need sums of codes under each window. */
@@ -35,7 +35,7 @@ export interface RowsFamily {
   /** C names: the table of tiles, the function that places a weight, the one that converts (null: codes are read as they are). */
   tiles(p: ConvParams): string;
   readonly place: string;
-  readonly convert: string | null;
+  convert(p: ConvParams): string | null;
   /** What converted values are less than the codes. */
   readonly center?: number;
   /** Steps whose sums fit in narrow accumulators, where there are any. */
@@ -70,7 +70,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const columns = (p.outW - 1) * p.strideW + (p.kW - 1) * p.dilW + 1;
   const height = (rows: number): number => (rows - 1) * p.strideH + (p.kH - 1) * p.dilH + 1;
   const inside = p.padT === 0 && p.padL === 0 && height(p.outH) <= p.inH && columns <= p.inW;
-  const direct = f.convert === null && inside;
+  const direct = f.convert(p) === null && inside;
   const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.ceil(POSITIONS / p.outW))));
   const ring = height(rows);
   const segments = p.kH * (split ? p.kW : 1);
@@ -85,7 +85,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   };
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
-    f.convert === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
+    f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
     f.vectors * f.lanes * TILE_PIXELS * 4,
   ].map(take);
   const vectors = groups * Math.ceil(p.outC / groups / f.lanes);
@@ -104,7 +104,7 @@ const renderRows = template<object>('rows.c.hbs');
 
 /** The row of the variant table for a family. */
 export function rowsVariant(f: RowsFamily): CVariant {
-  const symbol = (p: ConvParams): string => `${f.name}_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
+  const symbol = (p: ConvParams): string => `${f.name}${f.form?.(p) ?? ''}_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
   return {
     name: f.name, kernel: f.kernel, isa: f.isa, signature: 'prepared', needs: [],
     accepts: (p) => p.kind === 'int' && isDepthwise(p) === Boolean(f.channelwise) && f.accepts(p),
@@ -118,9 +118,9 @@ export function rowsVariant(f: RowsFamily): CVariant {
     render(p) {
       const { w } = intBits(p);
       return renderKernel({
-        title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: f.pixels, narrow: f.narrow ?? 0, codes: f.codes,
+        title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: upto(f.vectors).map((v) => f.positions(v + 1, p)).join(', '), codes: f.codes,
         channelwise: Number(f.channelwise ?? false), alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0, center: f.center ?? 0,
-        tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert ?? 'NULL',
+        tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert(p) ?? 'NULL',
         sum: f.codes ? `bl_sum_${f.isa}` : 'NULL', windows: f.codes ? `bl_windows_${f.isa}` : 'NULL',
         finish: `bl_finish_${suffix(p) === 'u8' ? 'codes' : 'f32'}_${f.isa}`,
       });
@@ -135,14 +135,13 @@ interface TileSum {
   /** Of the vector within acc[pixel][vector]. */
   readonly index: number;
 }
-/** Views of all register tiles up to `vectors` × `pixels`, and the table of their names; `narrow` as in {@link RowsFamily}. */
-export function tileViews(prefix: string, vectors: number, pixels: number, narrow = 0) {
-  const positions = (v: number): number[] => upto(v < narrow ? TILE_PIXELS : pixels);
-  const tiles = upto(vectors).flatMap((v) => positions(v).map((n) => {
+/** Views of all register tiles of up to `vectors`, each with up to its number of positions, and the table of their names. */
+export function tileViews(prefix: string, vectors: number, positions: (vectors: number) => number) {
+  const tiles = upto(vectors).flatMap((v) => upto(positions(v + 1)).map((n) => {
     const sum = (vector: number, pixel: number): TileSum => ({ name: `s${pixel}_${vector}`, vector, pixel, index: pixel * (v + 1) + vector });
     const rows = upto(n + 1).map((pixel) => ({ pixel, sums: upto(v + 1).map((vector) => sum(vector, pixel)) }));
     return { vectors: v + 1, pixels: n + 1, rows, columns: upto(v + 1).map((vector) => ({ vector })), sums: rows.flatMap((r) => r.sums) };
   }));
-  const table = upto(vectors).map((v) => ({ names: positions(v).map((n) => `${prefix}_${v + 1}x${n + 1}`).join(', ') }));
+  const table = upto(vectors).map((v) => ({ names: upto(positions(v + 1)).map((n) => `${prefix}_${v + 1}x${n + 1}`).join(', ') }));
   return { tiles, table };
 }
