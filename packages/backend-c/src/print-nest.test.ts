@@ -201,6 +201,31 @@ describe.skipIf(!cc)('nests in C', () => {
       await compare(nests, ins, compiler!, flags);
     });
 
+    it.skipIf(!compiler)(`clamped and rounded numbers have the bits of runNest: ${compiler} ${flags.join(' ')}`, async () => {
+      const rng = new Rng(7);
+      const n = 4000;
+      const halves = Float32Array.from({ length: n }, (_, i) => (i < SPECIAL.length ? SPECIAL[i] : rng.int(2) ? (rng.int(2000) - 1000) / 2 : rng.normal() * 10 ** rng.int(12)));
+      const ins: TypedArray[] = [halves, Uint8Array.from({ length: n }, () => rng.int(256)), Int8Array.from({ length: n }, () => rng.int(256))];
+      const i: Expr = { k: 'var', t: 'i32', name: 'i' };
+      const load = (buf: number): Expr => ({ k: 'load', t: buf === 0 ? 'f32' : 'i32', buf, at: i });
+      const float = (x: Expr): Expr => ({ k: 'cast', t: 'f32', x });
+      const sum = e.add(e.mul(e.f32(0.0419), float(e.add(load(1), e.i32(-134)))), e.mul(e.f32(0.5), float(load(2))));
+      const limits = [[0, 255], [0, 1], [0, 2.5], [-131, 124], [-0, 7], [-2, -1], [-(2 ** 22), 2 ** 22], [0, 2 ** 22 + 2], [-(2 ** 31), 2147483520], [0, 2 ** 31], [-Infinity, 255], [3, Infinity]];
+      const nests = limits.flatMap(([lo, hi]) => [load(0), sum, e.mul(e.pmax(sum, e.f32(0)), e.f32(27.75))].map((x): Nest => {
+        const clamped = e.pmin(e.f32(hi), e.pmax(e.f32(lo), x));
+        const rounded = e.nearest(clamped);
+        const t: Expr = { k: 'var', t: 'f32', name: 't' };
+        const stores = [clamped, t, { k: 'cast', t: 'i32', x: t } as const, { k: 'cast', t: 'i32', x: clamped } as const];
+        return {
+          operands: [...['f32', 'u8', 'i8'] as const, ...stores.map((v) => v.t)].map((dtype) => ({ dtype: dtype as DType, elements: n })),
+          body: [{ s: 'for', v: 'i', n: e.i32(n), body: [{ s: 'let', name: 't', x: rounded }, ...stores.map((v, j): Stmt => ({ s: 'store', buf: 3 + j, at: i, x: v }))] }],
+        };
+      }));
+      const code = nests.map((nest) => printNest(nest, 'nest').code).join('');
+      for (const form of ['bl_near_f32', 'bl_nearest_f32', 'bl_clamp_f32', '(int32_t)t', 'bl_i32_f32']) expect(code).toContain(form);
+      await compare(nests, ins, compiler!, flags);
+    });
+
     it.skipIf(!compiler)(`scalar functions give the bits of runNest: ${compiler} ${flags.join(' ')}`, async () => {
       const rng = new Rng(6);
       const n = 20000;

@@ -2,8 +2,9 @@
 import { type BinaryOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, checkNest } from '@bitloom/kernel-spec';
 import type { DType } from '@bitloom/tensor';
 import { C_SCALAR, C_TYPE, floatLiteral, identifier, intLiteral } from './c-text.js';
+import { NEAR_LIMITS } from './helpers.js';
 
-/** Closed interval of the values an i32 expression can take. */
+/** Closed interval of the values an expression can take. */
 interface Range {
   readonly lo: number;
   readonly hi: number;
@@ -12,6 +13,8 @@ const FULL: Range = { lo: -2147483648, hi: 2147483647 };
 const LOAD_RANGE: Partial<Readonly<Record<DType, Range>>> = {
   u8: { lo: 0, hi: 255 }, bool: { lo: 0, hi: 255 }, i8: { lo: -128, hi: 127 }, u16: { lo: 0, hi: 65535 }, i16: { lo: -32768, hi: 32767 },
 };
+/** Of each type, the largest number that the C conversion takes. */
+const LARGEST_TO_I32: Readonly<Record<'f32' | 'f64', number>> = { f32: 2147483520, f64: 2147483647 };
 const span = (...v: number[]): Range => ({ lo: Math.min(...v), hi: Math.max(...v) });
 const fits = (r: Range): boolean => r.lo >= FULL.lo && r.hi <= FULL.hi;
 
@@ -50,6 +53,7 @@ const childrenOf = (x: Expr): readonly Expr[] => {
 class Printer {
   private readonly ranges = new WeakMap<Expr, Range>();
   private readonly known = new Map<string, Range>();
+  private readonly knownBounds = new Map<string, Range>();
   private readonly names = new Map<string, string>();
   private shared = new Map<Expr, string>();
   private temporaries = 0;
@@ -121,6 +125,52 @@ class Printer {
     }
   }
 
+  /** Of a float expression that is never NaN; null where nothing is known. */
+  private bounds(x: Expr): Range | null {
+    if (x.t !== 'f32' && x.t !== 'f64') return null;
+    switch (x.k) {
+      case 'const': {
+        const v = Number(x.v);
+        return Number.isNaN(v) ? null : span(v);
+      }
+      case 'var':
+        return this.knownBounds.get(x.name) ?? null;
+      case 'cast': {
+        if (x.x.t !== 'i32') return null;
+        const { lo, hi } = this.range(x.x);
+        return x.t === 'f32' ? span(Math.fround(lo), Math.fround(hi)) : { lo, hi };
+      }
+      case 'un': {
+        const of = x.op === 'nearest' ? this.bounds(x.x) : null;
+        return of && { lo: Math.floor(of.lo), hi: Math.ceil(of.hi) };
+      }
+      case 'bin': {
+        const a = this.bounds(x.a);
+        if (!a) return null;
+        if (x.op !== 'pmin' && x.op !== 'pmax') {
+          // Rounding is monotone; of two floats, double holds the product, and rounds sums so that rounding them again does no harm.
+          const b = x.t === 'f32' ? this.bounds(x.b) : null;
+          if (!b) return null;
+          const of = x.op === 'add' ? { lo: a.lo + b.lo, hi: a.hi + b.hi }
+            : x.op === 'sub' ? { lo: a.lo - b.hi, hi: a.hi - b.lo }
+            : x.op === 'mul' ? span(a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi) : null;
+          const [lo, hi] = of ? [Math.fround(of.lo), Math.fround(of.hi)] : [-Infinity, Infinity];
+          return Number.isFinite(lo) && Number.isFinite(hi) ? { lo, hi } : null;
+        }
+        // pmin(a, NaN) and pmax(a, NaN) are a.
+        const b = this.bounds(x.b) ?? { lo: -Infinity, hi: Infinity };
+        return x.op === 'pmin' ? { lo: Math.min(a.lo, b.lo), hi: Math.min(a.hi, b.hi) } : { lo: Math.max(a.lo, b.lo), hi: Math.max(a.hi, b.hi) };
+      }
+      default:
+        return null;
+    }
+  }
+
+  private within(x: Expr, lo: number, hi: number): boolean {
+    const of = this.bounds(x);
+    return of !== null && of.lo >= lo && of.hi <= hi;
+  }
+
   /** Text that can be an operand of anything. */
   expr(x: Expr): string {
     const name = this.shared.get(x);
@@ -146,6 +196,7 @@ class Printer {
         const [to, from, inner] = [x.t, x.x.t, this.expr(x.x)];
         if (to === from) return inner;
         const truncating = (to === 'i32' || to === 'i64') && (from === 'f32' || from === 'f64');
+        if (truncating && to === 'i32' && this.within(x.x, FULL.lo, LARGEST_TO_I32[from])) return `(int32_t)${inner}`;
         if (truncating) return `bl_${to}_${from}(${bare(inner)})`;
         return to === 'i32' ? `(int32_t)(uint32_t)${inner}` : `(${C_SCALAR[to]})${inner}`;
       }
@@ -162,6 +213,12 @@ class Printer {
     return truth(x) ? this.expr(x) : `(${this.expr(x)} != 0)`;
   }
 
+  /** The number that pmin(hi, pmax(+0, number)) clamps. */
+  private clamped(hi: Expr, above: Expr): Expr | null {
+    if (hi.k !== 'const' || !(Number(hi.v) > 0) || above.k !== 'bin' || above.op !== 'pmax' || this.shared.has(above)) return null;
+    return above.a.k === 'const' && Object.is(Number(above.a.v), 0) && this.bounds(above.b) ? above.b : null;
+  }
+
   private unary(op: (Expr & { k: 'un' })['op'], x: Expr): string {
     const inner = this.expr(x);
     const int = x.t === 'i32' || x.t === 'i64';
@@ -170,6 +227,7 @@ class Printer {
       return `(${C_SCALAR[x.t]})(0u - ${unsigned(inner, x.t === 'i32' ? 32 : 64)})`;
     }
     const arg = bare(inner);
+    if (op === 'nearest' && this.within(x, -NEAR_LIMITS[x.t], NEAR_LIMITS[x.t])) return `bl_near_${x.t}(${arg})`;
     if (op === 'sqrt') return x.t === 'f32' ? `sqrtf(${arg})` : `sqrt(${arg})`;
     if (op === 'frombits') return x.t === 'i32' ? `bl_from_f32(${unsigned(inner, 32)})` : `bl_from_f64(${unsigned(inner, 64)})`;
     return `bl_${op}_${x.t}(${arg})`;
@@ -178,6 +236,8 @@ class Printer {
   private binary(op: BinaryOp, t: Scalar, xa: Expr, xb: Expr): string {
     const [a, b] = [this.expr(xa), this.expr(xb)];
     if (t === 'f32' || t === 'f64') {
+      const clamped = t === 'f32' && op === 'pmin' ? this.clamped(xa, xb) : null;
+      if (clamped) return `bl_clamp_f32(${bare(this.expr(clamped))}, ${a})`;
       if (op in ARITHMETIC) return `(${C_SCALAR[t]})(${a} ${ARITHMETIC[op]} ${b})`;
       return `bl_${op}_${t}(${bare(a)}, ${bare(b)})`;
     }
@@ -266,6 +326,8 @@ class Printer {
         this.share([s.x], indent);
         const text = `${this.name(s.name)} = ${bare(this.expr(s.x))};`;
         if (s.s === 'let' && !this.assigned.has(s.name) && s.x.t === 'i32') this.known.set(s.name, this.range(s.x));
+        const bounds = s.s === 'let' && !this.assigned.has(s.name) ? this.bounds(s.x) : null;
+        if (bounds) this.knownBounds.set(s.name, bounds);
         line(s.s === 'set' ? text : `${this.assigned.has(s.name) ? '' : 'const '}${C_SCALAR[s.x.t]} ${text}`);
         break;
       }
