@@ -7,6 +7,7 @@
  * implementation-defined in C99, and so defined by every compiler that has the exact-width types.
  */
 import { fail } from '@bitloom/diagnostics';
+import { ROUNDER } from '@bitloom/kernel-spec';
 
 interface Helper {
   readonly uses: readonly string[];
@@ -29,17 +30,15 @@ interface FloatType {
   readonly lit: string;
   /** 2^(mantissa bits): adding and subtracting it rounds to an integer. */
   readonly magic: string;
-  /** 1.5 times that: does so for numbers of either sign, up to {@link NEAR_LIMITS}. */
-  readonly around: string;
   readonly sign: string;
   readonly nan: string;
 }
 const FLOATS: readonly FloatType[] = [
-  { s: 'f32', c: 'float', u: 'uint32_t', i: 'int32_t', lit: 'f', magic: '8388608.0f', around: '12582912.0f', sign: 'UINT32_C(0x80000000)', nan: '0x7fc00000' },
-  { s: 'f64', c: 'double', u: 'uint64_t', i: 'int64_t', lit: '', magic: '4503599627370496.0', around: '6755399441055744.0', sign: 'UINT64_C(0x8000000000000000)', nan: 'INT64_C(0x7ff8000000000000)' },
+  { s: 'f32', c: 'float', u: 'uint32_t', i: 'int32_t', lit: 'f', magic: '8388608.0f', sign: 'UINT32_C(0x80000000)', nan: '0x7fc00000' },
+  { s: 'f64', c: 'double', u: 'uint64_t', i: 'int64_t', lit: '', magic: '4503599627370496.0', sign: 'UINT64_C(0x8000000000000000)', nan: 'INT64_C(0x7ff8000000000000)' },
 ];
 
-for (const { s, c, u, i, lit, magic, around, sign, nan } of FLOATS) {
+for (const { s, c, u, i, lit, magic, sign, nan } of FLOATS) {
   define(`bl_raw_${s}`, `static inline ${u} bl_raw_${s}(${c} x)
 {
   ${u} u;
@@ -73,12 +72,6 @@ static inline ${c} bl_nearest_${s}(${c} x)
   const ${c} up = (${c})(a + ${magic});
   const ${c} r = bl_sign_${s}((${c})(up - ${magic}), x);
   return a < ${magic} ? r : x;
-}`);
-  define(`bl_near_${s}`, `/* the same, of small numbers */
-static inline ${c} bl_near_${s}(${c} x)
-{
-  const ${c} up = (${c})(x + ${around});
-  return bl_sign_${s}((${c})(up - ${around}), x);
 }`);
   define(`bl_trunc_${s}`, `static inline ${c} bl_trunc_${s}(${c} x)
 {
@@ -125,6 +118,13 @@ static inline ${c} bl_${name}_${s}(${c} a, ${c} b)
   }
 }
 
+define('bl_near_f32', `/* to the nearest integer, ties to even, where |x| <= ${ROUNDER.limit} */
+static inline float bl_near_f32(float x)
+{
+  const float up = (float)(x + ${ROUNDER.float}.0f);
+  return bl_sign_f32((float)(up - ${ROUNDER.float}.0f), x);
+}`);
+
 define('bl_clamp_f32', `/* from 0 to hi > 0; x is a number. Bits of floats from 0 on are ordered as integers */
 static inline float bl_clamp_f32(float x, float hi)
 {
@@ -136,9 +136,6 @@ static inline float bl_clamp_f32(float x, float hi)
   return above < hi ? above : hi;
 #endif
 }`);
-
-/** Largest magnitude that `bl_near_…` rounds. */
-export const NEAR_LIMITS: Readonly<Record<string, number>> = { f32: 2 ** 22, f64: 2 ** 51 };
 
 /** Saturating casts: clamp to what converts without overflow, convert, then put in the values beyond. */
 for (const [to, from, lo, hi, limit] of [

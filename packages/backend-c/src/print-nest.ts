@@ -1,22 +1,10 @@
 /** Prints nests and scalar functions as C99. The semantics are those at the top of nest.ts of @bitloom/kernel-spec. */
-import { type BinaryOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, checkNest } from '@bitloom/kernel-spec';
-import type { DType } from '@bitloom/tensor';
+import { type BinaryOp, type Expr, I32_RANGE, type Nest, type NestOperand, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, checkNest } from '@bitloom/kernel-spec';
 import { C_SCALAR, C_TYPE, floatLiteral, identifier, intLiteral } from './c-text.js';
-import { NEAR_LIMITS } from './helpers.js';
 
-/** Closed interval of the values an expression can take. */
-interface Range {
-  readonly lo: number;
-  readonly hi: number;
-}
-const FULL: Range = { lo: -2147483648, hi: 2147483647 };
-const LOAD_RANGE: Partial<Readonly<Record<DType, Range>>> = {
-  u8: { lo: 0, hi: 255 }, bool: { lo: 0, hi: 255 }, i8: { lo: -128, hi: 127 }, u16: { lo: 0, hi: 65535 }, i16: { lo: -32768, hi: 32767 },
-};
-/** Of each type, the largest number that the C conversion takes. */
+/** The largest number of each type that C's conversion to int32_t takes. */
 const LARGEST_TO_I32: Readonly<Record<'f32' | 'f64', number>> = { f32: 2147483520, f64: 2147483647 };
-const span = (...v: number[]): Range => ({ lo: Math.min(...v), hi: Math.max(...v) });
-const fits = (r: Range): boolean => r.lo >= FULL.lo && r.hi <= FULL.hi;
+const fits = (lo: number, hi: number): boolean => lo >= I32_RANGE.lo && hi <= I32_RANGE.hi;
 
 const COMPARE = { lt: '<', le: '<=', gt: '>', ge: '>=', eq: '==', ne: '!=' } as const;
 const ARITHMETIC: Partial<Readonly<Record<BinaryOp, string>>> = { add: '+', sub: '-', mul: '*', div: '/', rem: '%' };
@@ -51,9 +39,6 @@ const childrenOf = (x: Expr): readonly Expr[] => {
 };
 
 class Printer {
-  private readonly ranges = new WeakMap<Expr, Range>();
-  private readonly known = new Map<string, Range>();
-  private readonly knownBounds = new Map<string, Range>();
   private readonly names = new Map<string, string>();
   private shared = new Map<Expr, string>();
   private temporaries = 0;
@@ -66,6 +51,7 @@ class Printer {
     private readonly operands: readonly NestOperand[],
     private readonly assigned: ReadonlySet<string>,
     private readonly read: ReadonlySet<string>,
+    private readonly ranges: Ranges,
   ) {}
 
   /** Distinct from operands (p0 …), shared subexpressions (s0 …) and functions. */
@@ -78,97 +64,6 @@ class Printer {
       this.names.set(name, id);
     }
     return id;
-  }
-
-  private range(x: Expr): Range {
-    const cached = this.ranges.get(x);
-    if (cached) return cached;
-    const r = this.computeRange(x);
-    const safe = fits(r) ? r : FULL;
-    this.ranges.set(x, safe);
-    return safe;
-  }
-
-  /** Of the exact result; the caller widens what does not fit i32 to everything. */
-  private computeRange(x: Expr): Range {
-    if (x.t !== 'i32') return FULL;
-    switch (x.k) {
-      case 'const':
-        return span(Number(x.v));
-      case 'var':
-        return this.known.get(x.name) ?? FULL;
-      case 'load':
-        return LOAD_RANGE[this.operands[x.buf].dtype] ?? FULL;
-      case 'cmp':
-        return span(0, 1);
-      case 'sel':
-        return span(this.range(x.a).lo, this.range(x.a).hi, this.range(x.b).lo, this.range(x.b).hi);
-      case 'bin': {
-        const [a, b] = [this.range(x.a), this.range(x.b)];
-        switch (x.op) {
-          case 'add': return { lo: a.lo + b.lo, hi: a.hi + b.hi };
-          case 'sub': return { lo: a.lo - b.hi, hi: a.hi - b.lo };
-          case 'mul': return span(a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi);
-          case 'div': return b.lo > 0 ? span(...[a.lo, a.hi].flatMap((p) => [Math.trunc(p / b.lo), Math.trunc(p / b.hi)])) : FULL;
-          case 'rem': return b.lo > 0 ? { lo: a.lo < 0 ? -(b.hi - 1) : 0, hi: a.hi > 0 ? Math.min(a.hi, b.hi - 1) : 0 } : FULL;
-          case 'min':
-          case 'pmin': return { lo: Math.min(a.lo, b.lo), hi: Math.min(a.hi, b.hi) };
-          case 'max':
-          case 'pmax': return { lo: Math.max(a.lo, b.lo), hi: Math.max(a.hi, b.hi) };
-          case 'and': return a.lo >= 0 && b.lo >= 0 ? { lo: 0, hi: Math.min(a.hi, b.hi) } : FULL;
-          case 'shr': return b.lo === b.hi ? { lo: a.lo >> b.lo, hi: a.hi >> b.lo } : FULL;
-          default: return FULL;
-        }
-      }
-      default:
-        return FULL;
-    }
-  }
-
-  /** Of a float expression that is never NaN; null where nothing is known. */
-  private bounds(x: Expr): Range | null {
-    if (x.t !== 'f32' && x.t !== 'f64') return null;
-    switch (x.k) {
-      case 'const': {
-        const v = Number(x.v);
-        return Number.isNaN(v) ? null : span(v);
-      }
-      case 'var':
-        return this.knownBounds.get(x.name) ?? null;
-      case 'cast': {
-        if (x.x.t !== 'i32') return null;
-        const { lo, hi } = this.range(x.x);
-        return x.t === 'f32' ? span(Math.fround(lo), Math.fround(hi)) : { lo, hi };
-      }
-      case 'un': {
-        const of = x.op === 'nearest' ? this.bounds(x.x) : null;
-        return of && { lo: Math.floor(of.lo), hi: Math.ceil(of.hi) };
-      }
-      case 'bin': {
-        const a = this.bounds(x.a);
-        if (!a) return null;
-        if (x.op !== 'pmin' && x.op !== 'pmax') {
-          // Rounding is monotone; of two floats, double holds the product, and rounds sums so that rounding them again does no harm.
-          const b = x.t === 'f32' ? this.bounds(x.b) : null;
-          if (!b) return null;
-          const of = x.op === 'add' ? { lo: a.lo + b.lo, hi: a.hi + b.hi }
-            : x.op === 'sub' ? { lo: a.lo - b.hi, hi: a.hi - b.lo }
-            : x.op === 'mul' ? span(a.lo * b.lo, a.lo * b.hi, a.hi * b.lo, a.hi * b.hi) : null;
-          const [lo, hi] = of ? [Math.fround(of.lo), Math.fround(of.hi)] : [-Infinity, Infinity];
-          return Number.isFinite(lo) && Number.isFinite(hi) ? { lo, hi } : null;
-        }
-        // pmin(a, NaN) and pmax(a, NaN) are a.
-        const b = this.bounds(x.b) ?? { lo: -Infinity, hi: Infinity };
-        return x.op === 'pmin' ? { lo: Math.min(a.lo, b.lo), hi: Math.min(a.hi, b.hi) } : { lo: Math.max(a.lo, b.lo), hi: Math.max(a.hi, b.hi) };
-      }
-      default:
-        return null;
-    }
-  }
-
-  private within(x: Expr, lo: number, hi: number): boolean {
-    const of = this.bounds(x);
-    return of !== null && of.lo >= lo && of.hi <= hi;
   }
 
   /** Text that can be an operand of anything. */
@@ -196,7 +91,7 @@ class Printer {
         const [to, from, inner] = [x.t, x.x.t, this.expr(x.x)];
         if (to === from) return inner;
         const truncating = (to === 'i32' || to === 'i64') && (from === 'f32' || from === 'f64');
-        if (truncating && to === 'i32' && this.within(x.x, FULL.lo, LARGEST_TO_I32[from])) return `(int32_t)${inner}`;
+        if (truncating && to === 'i32' && this.ranges.within(x.x, I32_RANGE.lo, LARGEST_TO_I32[from])) return `(int32_t)${inner}`;
         if (truncating) return `bl_${to}_${from}(${bare(inner)})`;
         return to === 'i32' ? `(int32_t)(uint32_t)${inner}` : `(${C_SCALAR[to]})${inner}`;
       }
@@ -216,7 +111,7 @@ class Printer {
   /** The number that pmin(hi, pmax(+0, number)) clamps. */
   private clamped(hi: Expr, above: Expr): Expr | null {
     if (hi.k !== 'const' || !(Number(hi.v) > 0) || above.k !== 'bin' || above.op !== 'pmax' || this.shared.has(above)) return null;
-    return above.a.k === 'const' && Object.is(Number(above.a.v), 0) && this.bounds(above.b) ? above.b : null;
+    return above.a.k === 'const' && Object.is(Number(above.a.v), 0) && this.ranges.float(above.b) ? above.b : null;
   }
 
   private unary(op: (Expr & { k: 'un' })['op'], x: Expr): string {
@@ -227,7 +122,7 @@ class Printer {
       return `(${C_SCALAR[x.t]})(0u - ${unsigned(inner, x.t === 'i32' ? 32 : 64)})`;
     }
     const arg = bare(inner);
-    if (op === 'nearest' && this.within(x, -NEAR_LIMITS[x.t], NEAR_LIMITS[x.t])) return `bl_near_${x.t}(${arg})`;
+    if (op === 'nearest' && this.ranges.rounds(x)) return `bl_near_f32(${arg})`;
     if (op === 'sqrt') return x.t === 'f32' ? `sqrtf(${arg})` : `sqrt(${arg})`;
     if (op === 'frombits') return x.t === 'i32' ? `bl_from_f32(${unsigned(inner, 32)})` : `bl_from_f64(${unsigned(inner, 64)})`;
     return `bl_${op}_${x.t}(${arg})`;
@@ -249,16 +144,13 @@ class Printer {
       case 'add':
       case 'sub':
       case 'mul': {
-        const [ra, rb] = [this.range(xa), this.range(xb)];
-        const exact = op === 'add' ? { lo: ra.lo + rb.lo, hi: ra.hi + rb.hi }
-          : op === 'sub' ? { lo: ra.lo - rb.hi, hi: ra.hi - rb.lo }
-          : span(ra.lo * rb.lo, ra.lo * rb.hi, ra.hi * rb.lo, ra.hi * rb.hi);
-        if (t === 'i32' && fits(exact)) return `(${a} ${ARITHMETIC[op]} ${b})`;
+        const { lo, hi } = this.ranges.exact(op, xa, xb);
+        if (t === 'i32' && fits(lo, hi)) return `(${a} ${ARITHMETIC[op]} ${b})`;
         return `(${c})(${unsigned(a, width)} ${ARITHMETIC[op]} ${unsigned(b, width)})`;
       }
       case 'div':
       case 'rem': {
-        const plain = xb.k === 'const' ? Number(xb.v) !== 0 && Number(xb.v) !== -1 : t === 'i32' && this.range(xb).lo > 0;
+        const plain = xb.k === 'const' ? Number(xb.v) !== 0 && Number(xb.v) !== -1 : t === 'i32' && this.ranges.int(xb).lo > 0;
         return plain ? `(${a} ${ARITHMETIC[op]} ${b})` : `bl_${op}_${t}(${bare(a)}, ${bare(b)})`;
       }
       case 'min':
@@ -311,7 +203,6 @@ class Printer {
       case 'for': {
         this.share([s.n], indent);
         const v = this.name(s.v);
-        if (!this.assigned.has(s.v)) this.known.set(s.v, { lo: 0, hi: Math.max(0, this.range(s.n).hi - 1) });
         const n = bare(this.expr(s.n));
         if (s.n.k === 'const' || (s.n.k === 'var' && !this.assigned.has(s.n.name))) line(`for (int32_t ${v} = 0; ${v} < ${n}; ${v}++) {`);
         else line(`for (int32_t ${v} = 0, ${v}_end = ${n}; ${v} < ${v}_end; ${v}++) {`);
@@ -325,9 +216,6 @@ class Printer {
         if (!this.read.has(s.name) || (s.s === 'set' && s.x.k === 'var' && s.x.name === s.name)) break;
         this.share([s.x], indent);
         const text = `${this.name(s.name)} = ${bare(this.expr(s.x))};`;
-        if (s.s === 'let' && !this.assigned.has(s.name) && s.x.t === 'i32') this.known.set(s.name, this.range(s.x));
-        const bounds = s.s === 'let' && !this.assigned.has(s.name) ? this.bounds(s.x) : null;
-        if (bounds) this.knownBounds.set(s.name, bounds);
         line(s.s === 'set' ? text : `${this.assigned.has(s.name) ? '' : 'const '}${C_SCALAR[s.x.t]} ${text}`);
         break;
       }
@@ -401,7 +289,7 @@ export interface PrintedNest {
 export function printNest(nest: Nest, name: string): PrintedNest {
   checkNest(nest);
   const { assigned, read } = nameUse(nest.body);
-  const p = new Printer(nest.operands, assigned, read);
+  const p = new Printer(nest.operands, assigned, read, new Ranges(nest.operands, nest.body));
   p.block(nest.body, '  ');
   const stored = nest.operands.map((_, i) => p.stored.has(i));
   const params = nest.operands.map((o, i) => `${stored[i] ? '' : 'const '}${C_TYPE[o.dtype]} *restrict p${i}`);
@@ -418,7 +306,7 @@ export function scalarFunctionCode(text: string): string {
     const f = SCALAR_FUNCTIONS[name];
     const body: Stmt[] = f.lets.map((l) => ({ s: 'let', name: l.name, x: l.x }));
     const { read } = nameUse([...body, { s: 'if', c: f.result, then: [], else: [] }]);
-    const p = new Printer([], new Set(), read);
+    const p = new Printer([], new Set(), read, new Ranges([], body));
     const params = f.params.map((v) => `float ${p.name(v)}`).join(', ');
     p.block(body, '  ');
     p.share([f.result], '  ');

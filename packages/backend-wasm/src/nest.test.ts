@@ -274,6 +274,15 @@ describe.each(TARGETS)('rounding to integers on %s', (target) => {
     const body: Stmt[] = [{ s: 'for', v: 'i', n: e.i32(values.length), body: [{ s: 'store', buf: 1, at: i, x: e.cast('i32', e.nearest(t)) }] }];
     expect((await compare([{ operands, body }], [values], target)).includes('trunc_sat')).toBe(truncates);
   });
+
+  it('of a number that is rounded already', async () => {
+    const values = Float32Array.from([...SPECIAL, ...Array.from({ length: 100 }, (_, n) => n / 4 - 10)]);
+    const operands: NestOperand[] = ['f32', 'i32', 'f32'].map((dtype) => ({ dtype: dtype as DType, elements: values.length }));
+    const t = variable('t', 'f32');
+    const stores: Stmt[] = [{ s: 'store', buf: 1, at: i, x: e.cast('i32', t) }, { s: 'store', buf: 2, at: i, x: t }];
+    const body: Stmt[] = [{ s: 'for', v: 'i', n: e.i32(values.length), body: [{ s: 'let', name: 't', x: e.nearest(clamped(-3, 7)) }, ...stores] }];
+    expect(await compare([{ operands, body }], [values], target)).not.toContain('trunc_sat');
+  });
 });
 
 describe('vectorisation', () => {

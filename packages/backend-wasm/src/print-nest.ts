@@ -4,7 +4,7 @@
  */
 import { fail } from '@bitloom/diagnostics';
 import {
-  type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest,
+  type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, ROUNDER, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest,
 } from '@bitloom/kernel-spec';
 import { type DType, DTYPES } from '@bitloom/tensor';
 import { childrenOf, expressionsOf, perNode, prepareNest, statementsOf, writesOf } from './prepare-nest.js';
@@ -47,8 +47,6 @@ const STORE4: Readonly<Partial<Record<DType, Store4>>> = {
 
 /** Bytes of each lane's element where lanes are stored one by one. */
 const LANE_BYTES: Readonly<Partial<Record<DType, 1 | 2 | 4>>> = { f32: 4, i32: 4, i16: 2, u16: 2, i8: 1, u8: 1, bool: 1 };
-/** 1.5·2²³: added to |t| ≤ 2²², it rounds t to the nearest integer, ties to even, in the low bits of the sum. */
-const ROUNDER = { float: 12582912, bits: 0x4b400000, limit: 2 ** 22 } as const;
 
 const INT_BINARY: Readonly<Partial<Record<BinaryOp, string>>> = {
   add: 'add', sub: 'sub', mul: 'mul', and: 'and', or: 'or', xor: 'xor', shl: 'shl', shr: 'shr_s', ushr: 'shr_u',
@@ -123,29 +121,6 @@ const strides = (kinds: Kinds): ((x: Expr) => number | null) =>
     return null;
   });
 
-interface Bounds {
-  readonly lo: number;
-  readonly hi: number;
-  readonly nan: boolean;
-}
-
-/** What is known of an f32 expression: constants, and pmin and pmax, which give their first operand where the second is NaN. */
-const boundsOf = perNode<Bounds>((x, self) => {
-  if (x.k === 'const' && x.t === 'f32' && !Number.isNaN(Number(x.v))) return { lo: Number(x.v), hi: Number(x.v), nan: false };
-  if (x.k !== 'bin' || (x.op !== 'pmin' && x.op !== 'pmax')) return { lo: -Infinity, hi: Infinity, nan: true };
-  const [a, b] = [self(x.a), self(x.b)];
-  return x.op === 'pmin'
-    ? { lo: Math.min(a.lo, b.lo), hi: b.nan ? a.hi : Math.min(a.hi, b.hi), nan: a.nan }
-    : { lo: b.nan ? a.lo : Math.max(a.lo, b.lo), hi: Math.max(a.hi, b.hi), nan: a.nan };
-});
-
-/** The t of a cast of nearest(t) to i32 where {@link ROUNDER} does. */
-function roundedOf(x: Extract<Expr, { k: 'cast' }>): Expr | null {
-  if (x.t !== 'i32' || x.x.t !== 'f32' || x.x.k !== 'un' || x.x.op !== 'nearest') return null;
-  const { lo, hi, nan } = boundsOf(x.x.x);
-  return !nan && Math.max(-lo, hi) <= ROUNDER.limit ? x.x.x : null;
-}
-
 /** Names of functions that printed code calls: see {@link supportFunctions}. */
 export type Uses = Set<string>;
 
@@ -170,7 +145,15 @@ class FunctionPrinter {
     private readonly operands: readonly NestOperand[],
     private readonly simd: boolean,
     private readonly uses: Uses,
+    private readonly ranges: Ranges,
   ) {}
+
+  /** What {@link ROUNDER} makes the integer of a cast from. */
+  private rounded(x: Extract<Expr, { k: 'cast' }>): Expr | null {
+    if (x.t !== 'i32' || x.x.t !== 'f32') return null;
+    if (x.x.k === 'un' && x.x.op === 'nearest' && this.ranges.rounds(x.x.x)) return x.x.x;
+    return this.ranges.whole(x.x) && this.ranges.rounds(x.x) ? x.x : null;
+  }
 
   private line(text: string): void {
     this.lines.push('  '.repeat(this.depth) + text);
@@ -243,7 +226,7 @@ class FunctionPrinter {
       case 'cmp':
         return `(${x.of}.${compareOp(x.op, isFloat(x.of))} ${this.scalar(x.a)} ${this.scalar(x.b)})`;
       case 'cast': {
-        const t = roundedOf(x);
+        const t = this.rounded(x);
         if (t) return `(i32.sub (i32.reinterpret_f32 (f32.add ${this.scalar(t)} (f32.const ${ROUNDER.float}))) (i32.const ${ROUNDER.bits}))`;
         return x.t === x.x.t ? this.scalar(x.x) : `(${CAST[`${x.x.t} ${x.t}`]} ${this.scalar(x.x)})`;
       }
@@ -559,7 +542,7 @@ class FunctionPrinter {
       case 'cmp':
         return `(i32x4.neg ${this.mask(x, scope)})`;
       case 'cast': {
-        const t = roundedOf(x);
+        const t = this.rounded(x);
         if (t) {
           const [magic, bits] = [{ t: 'f32', v: ROUNDER.float }, { t: 'i32', v: ROUNDER.bits }].map((c) => this.splat({ k: 'const', ...c } as Expr, scope));
           return `(i32x4.sub (f32x4.add ${v(t)} ${magic}) ${bits})`;
@@ -667,7 +650,8 @@ function hasVectorFunction(name: string): boolean {
  */
 export function printNest(nest: Nest, simd: boolean, uses: Uses): string {
   checkNest(nest);
-  return `${new FunctionPrinter(nest.operands, simd, uses).nest(prepareNest(nest))})`;
+  const prepared = prepareNest(nest);
+  return `${new FunctionPrinter(nest.operands, simd, uses, new Ranges(nest.operands, prepared.body)).nest(prepared)})`;
 }
 
 /** Definitions of the functions in `uses` and of those that they call. */
@@ -677,7 +661,7 @@ export function supportFunctions(uses: Uses): string[] {
     const name = todo.pop()!;
     if (done.has(name)) continue;
     const inner: Uses = new Set();
-    const text = GUARDED[name] ?? new FunctionPrinter([], false, inner).scalarFunction(name.slice(2), name.startsWith('v_'));
+    const text = GUARDED[name] ?? new FunctionPrinter([], false, inner, new Ranges([], [])).scalarFunction(name.slice(2), name.startsWith('v_'));
     done.set(name, text);
     todo.push(...inner);
   }

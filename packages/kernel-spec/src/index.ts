@@ -4,6 +4,7 @@ export * from './builder.js';
 export * from './program.js';
 export * from './conv.js';
 export * from './check-nest.js';
+export * from './ranges.js';
 export * from './run-nest.js';
 export * from './check-program.js';
 export * from './run-program.js';
