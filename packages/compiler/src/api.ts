@@ -16,12 +16,13 @@ import { buildBundle, wasmTargetOf } from './build.js';
 import { cRunner, referenceProgram, wasmRunner } from './bundle-run.js';
 import { type CompileConfig, type SearchConfig, compileConfigSchema, parseConfig, searchConfigSchema } from './config.js';
 import { fileStore } from './finetune.js';
+import { uniformTime } from './latency.js';
 import { type LoadedModel, inputSpecs, loadModel } from './model.js';
 import { type CompileOptions, type SearchOptions, type TargetName, parsePrecision } from './options.js';
 import { type Hooks, compileToProgram } from './pipeline.js';
 import type { KernelReport, LayerReport, PortReport } from './report.js';
 import { budgetOf, chosenStrategy, observe, readAssignmentFile, search as runSearch, searchProblem } from './search.js';
-import { readCosts } from './targets.js';
+import { costsOf, countedFlavour, readCosts } from './targets.js';
 
 /** Steps after which `Hooks.afterPass` sees the graph, in order. */
 export const PASSES = ['import', 'simplify', 'fuse-activation', 'streams', 'equalize', 'candidates', 'chosen', 'calibrated'] as const;
@@ -79,13 +80,27 @@ export async function compile(path: string, config: CompileConfig = {}, hooks: H
   if (output !== null) await writeFolder(output, files);
   if (emitQdq !== null) await writeFileAtomic(emitQdq, exportQdq(c.graph));
   const { floatWeights, ...bytes } = manifest.bytes;
-  warnOfSilence(c.search, (w) => (warnings.push(w), hooks.warn?.(w)));
+  const warn = (w: string): void => (warnings.push(w), hooks.warn?.(w));
+  warnOfSilence(c.search, warn);
+  if (c.choice !== null) warnOfSlowness(c.model.graph, o.target[0], costs, manifest.latency[counted], warn);
   return {
     bundle: output, qdq: emitQdq, targets: o.target, float: { weightBytes: floatWeights }, bytes, latency: manifest.latency, counted,
     bits: network.bits, cost: { bops: network.bops },
     search: { ...manifest.search, seconds: c.searchSeconds }, layers: network.layers, budget: c.choice && budgetUse(c.model.graph, o, c.choice, costs),
     calibration: manifest.calibration, warnings,
   };
+}
+
+/** Predictions differ from measured times by more than what is less. */
+const SLOWER = 1.05;
+
+/** Fewer bits need not be faster: int8 is the fastest kernel of many small layers, and what is read at other bits than it is kept at must be made. */
+function warnOfSlowness(g: Graph, target: TargetName, costs: CostTable | null, ns: number, warn: (w: string) => void): void {
+  const flavour = countedFlavour(target, costs);
+  const eight = uniformTime(g, 8, flavour, costsOf(flavour.backend, costs));
+  if (ns > SLOWER * eight) {
+    warn(`predicted to be ${(ns / eight).toFixed(2)} times as slow as at 8 bits on ${flavour.label}: these bits save bytes, not time; --budget latency=… finds bits that are fast`);
+  }
 }
 
 /** The graph after a phase, as text. Nothing is written. */

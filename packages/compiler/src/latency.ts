@@ -31,6 +31,11 @@ export function planTime(plan: Plan, costs: CostModel): number {
   return plan.calls.reduce((s, c) => s + (c.call.family === 'conv' ? c.ranking[0].cost : costs.nest(c.call.params).ns), 0);
 }
 
+/** Predicted ns of a network with the same bits everywhere but in streams. @param g as of {@link latencyModel} */
+export function uniformTime(g: Graph, bits: Bits, flavour: Flavour, costs: CostModel): number {
+  return planTime(planOf(nominalProgram(g, bits, bits), flavour, costs), costs);
+}
+
 /** Fewer bits than those of streams, at which the nests show that requantise them: how many they are matters little to their times. */
 const FEWER: Bits = 4;
 

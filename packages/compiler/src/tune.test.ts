@@ -67,6 +67,18 @@ describe('tune', () => {
     expect(r.predictions.map((p) => p.weightBits)).toContain(32);
   });
 
+  it('lets compile tell that fewer bits are slower', async () => {
+    // Nests, whose shapes bits do not change, cost nothing.
+    const slow: Timer = async (plans) => plans.map((plan) => plan.calls.map(({ call }) =>
+      (call.family === 'conv' ? 1000 * (call.params.weightBits === 2 ? 3 : 1) : 1)));
+    await tune(MODEL, { output: TABLE, weights: [2, 4], activations: [4, 8] }, {}, slow);
+    const told = async (precision: string): Promise<readonly string[]> =>
+      (await compile(MODEL, { precision, costs: TABLE, calib: DATA, samples: 16, freeEnds: true })).warnings.filter((w) => w.includes('as slow as at 8 bits on wasm'));
+    expect(await told('w2a8')).toHaveLength(1);
+    expect(await told('w4a8')).toEqual([]);
+    expect(await told('f32')).toEqual([]);
+  });
+
   it('goes on where it was ended, to the same times', async () => {
     await tune(MODEL, wide, {}, formula);
     const whole = keysOf(table());
