@@ -59,7 +59,7 @@ for (let round = 0; round < Number(flags.rounds); round++) {
   for (const b of round % 2 ? [...bundles].reverse() : bundles) {
     process.stderr.write(`\rround ${round + 1}, ${b.name}      `);
     const { engines } = await benchBundle(b.output, {
-      against: [], model: null, qdq: null, profile: false, clock: flags.clock, folder: root, rounds: 1, roundMs: 200, progress: () => {},
+      against: [], beside: [], model: null, qdq: null, profile: false, clock: flags.clock, folder: root, rounds: 1, roundMs: 200, progress: () => {},
     });
     b.measured.push(engines[0].median);
   }

@@ -268,7 +268,11 @@ class FunctionPrinter {
     return this.scratch(t, 2, (p, q) => {
       const [u, v] = [`(local.get ${p})`, `(local.get ${q})`];
       const less = op === 'pmin' || op === 'min' ? `(${lt} ${v} ${u})` : `(${lt} ${u} ${v})`;
-      return `(select (local.tee ${q} ${this.scalar(b)}) (local.tee ${p} ${this.scalar(a)}) ${less})`;
+      if (!isFloat(t)) return `(select (local.tee ${q} ${this.scalar(b)}) (local.tee ${p} ${this.scalar(a)}) ${less})`;
+      // V8 makes branches of selections of floats, but not of integers, and codes are as good as random (of 60,000 clamped numbers 120 µs, was 400).
+      const int = t === 'f32' ? 'i32' : 'i64';
+      const bits = (x: string): string => `(${int}.reinterpret_${t} ${x})`;
+      return `(${t}.reinterpret_${int} (select ${bits(`(local.tee ${q} ${this.scalar(b)})`)} ${bits(`(local.tee ${p} ${this.scalar(a)})`)} ${less}))`;
     });
   }
 
