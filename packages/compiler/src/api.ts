@@ -75,12 +75,12 @@ export async function compile(path: string, config: CompileConfig = {}, hooks: H
   if (output !== null) await assertReplaceable(output);
   if (emitQdq !== null && o.precision === 'f32') fail('E103', 'nothing is quantised at f32', { found: '--emit-qdq', remedy: 'leave --precision out, or give w8a8' });
   const warnings: string[] = [];
-  const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn: (w) => (warnings.push(w), hooks.warn?.(w)) }, assignment, costs);
+  const warn = (w: string): void => (warnings.push(w), hooks.warn?.(w));
+  const c = await compileToProgram(path, o, { ...hooks, stopAfter: undefined, warn }, assignment, costs);
   const { files, manifest, network, counted } = await buildBundle(c, o, await vectors(c.model, o, c.observed?.data ?? null), costs);
   if (output !== null) await writeFolder(output, files);
   if (emitQdq !== null) await writeFileAtomic(emitQdq, exportQdq(c.graph));
   const { floatWeights, ...bytes } = manifest.bytes;
-  const warn = (w: string): void => (warnings.push(w), hooks.warn?.(w));
   warnOfSilence(c.search, warn);
   if (c.choice !== null) warnOfSlowness(c.model.graph, o.target[0], costs, manifest.latency[counted], warn);
   return {
@@ -99,7 +99,7 @@ function warnOfSlowness(g: Graph, target: TargetName, costs: CostTable | null, n
   const flavour = countedFlavour(target, costs);
   const eight = uniformTime(g, 8, flavour, costsOf(flavour.backend, costs));
   if (ns > SLOWER * eight) {
-    warn(`predicted to be ${(ns / eight).toFixed(2)} times as slow as at 8 bits on ${flavour.label}: these bits save bytes, not time; --budget latency=… finds bits that are fast`);
+    warn(`predicted to take ${(ns / eight).toFixed(2)} times as long as at 8 bits on ${flavour.label}: these bits save bytes, not time; --budget latency=… finds bits that are fast`);
   }
 }
 

@@ -73,7 +73,7 @@ describe('tune', () => {
       (call.family === 'conv' ? 1000 * (call.params.weightBits === 2 ? 3 : 1) : 1)));
     await tune(MODEL, { output: TABLE, weights: [2, 4], activations: [4, 8] }, {}, slow);
     const told = async (precision: string): Promise<readonly string[]> =>
-      (await compile(MODEL, { precision, costs: TABLE, calib: DATA, samples: 16, freeEnds: true })).warnings.filter((w) => w.includes('as slow as at 8 bits on wasm'));
+      (await compile(MODEL, { precision, costs: TABLE, calib: DATA, samples: 16, freeEnds: true })).warnings.filter((w) => w.includes('as long as at 8 bits on wasm'));
     expect(await told('w2a8')).toHaveLength(1);
     expect(await told('w4a8')).toEqual([]);
     expect(await told('f32')).toEqual([]);

@@ -24,6 +24,7 @@ function arithmetic(op: 'add' | 'sub' | 'mul', a: Range, b: Range): Range {
 }
 const fits = (r: Range): boolean => r.lo >= I32_RANGE.lo && r.hi <= I32_RANGE.hi;
 
+/** Ranges of the expressions of one nest, found when asked for; all that is told holds for every element of every operand. */
 export class Ranges {
   /** Locals that are declared once and never set again; null where there is more than one declaration. */
   private readonly locals = new Map<string, Extract<Stmt, { s: 'let' | 'for' }> | null>();
