@@ -80,7 +80,7 @@ describe('container', () => {
 });
 
 describe('graph', () => {
-  it('lists every unsupported node by name, op and reason', () => {
+  it('lists unsupported nodes by name, op and reason', () => {
     const d = refusal(() => load({
       nodes: [node('Foo', ['x'], ['a'], {}, { name: 'first' }), relu('a', 'b'), node('Bar', ['b'], ['c'], {}, { domain: 'corp' }), node('Reshape', ['x', 'n'], ['d']), node('Add', ['c', 'd'], ['y'])],
       inputs: [info('x', [1, 4]), info('n', [2], 7)],
@@ -88,6 +88,13 @@ describe('graph', () => {
     expect(d.code).toBe('E202');
     expect(d.message).toBe('3 nodes are not supported');
     expect(d.found).toBe('first (Foo: unknown operator); Bar_2 (corp::Bar: unknown operator set); Reshape_3 (Reshape: shape is not constant)');
+  });
+
+  it('tells of an operator that is missing many times once', () => {
+    const foo = (x: string, y: string): ReturnType<typeof node> => node('Foo', [x], [y], {}, { name: `foo-${y}` });
+    const d = refusal(() => load({ nodes: [foo('x', 'a'), node('Bar', ['a'], ['b'], {}, { name: 'bar' }), foo('b', 'c'), foo('c', 'y')] }));
+    expect(d.message).toBe('4 nodes are not supported');
+    expect(d.found).toBe('foo-a and 2 more (Foo: unknown operator); bar (Bar: unknown operator)');
   });
 
   it('refuses cycles, undefined and duplicate values', () => {

@@ -158,9 +158,15 @@ export class ModelImport {
       if (this.deferred) throw this.deferred;
       return;
     }
+    // One entry for each thing that is missing: models repeat their operators.
+    const nodes = new Map<string, string[]>();
+    for (const u of this.unsupported) {
+      const what = `${u.op}: ${u.reason}`;
+      nodes.set(what, [...(nodes.get(what) ?? []), u.node]);
+    }
     fail('E202', n === 1 ? '1 node is not supported' : `${n} nodes are not supported`, {
       node: this.unsupported[0].node,
-      found: this.unsupported.map((u) => `${u.node} (${u.op}: ${u.reason})`).join('; '),
+      found: [...nodes].map(([what, [first, ...more]]) => `${first}${more.length > 0 ? ` and ${more.length} more` : ''} (${what})`).join('; '),
       expected: 'operators of docs/operators.md', remedy: 'export the model with these operators, or cut it before these nodes',
     });
   }
