@@ -11,6 +11,7 @@ import { alignUp } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
+import { EPILOGUE_CHANNELS, epilogueOf, thresholdsFunction } from './epilogue.js';
 import type { Family, FamilyKernel, WasmFunction } from './family.js';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { range, rendered } from './render.js';
@@ -57,7 +58,7 @@ export function coverRow(width: number, sizes: readonly number[]): number[] {
   return counts;
 }
 
-function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
+function numbersOf(p: ConvParams, kernel: FamilyKernel, simd: boolean): Numbers {
   const mode = modeOf(p, kernel);
   const { step, grain, grainBytes, channels } = kernel;
   const converted = (elements: number): number => (elements / grain) * grainBytes;
@@ -107,10 +108,11 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
     codes: float ? 0 : k + SLACK,
   };
   const beta = float ? 0 : weightBeta(p.weightBits!);
+  const { constBytes } = epilogueOf(simd, p, kernel);
   return {
     mode,
     scratch,
-    constsBytes: float ? 0 : alignUp(p.groups * channelBlocks * channels * 4, 64),
+    constsBytes: float ? 0 : alignUp(p.groups * channelBlocks * channels * constBytes, 64),
     blocksBytes: p.groups * channelBlocks * segments * blockBytes + SLACK,
     tiles: [coverRow(width, kernel.pixels), coverRow(lastWidth, kernel.pixels)],
     layout: `${runsTotal}x${segments}x${steps}`,
@@ -119,7 +121,7 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
       columns: columns * p.groups, columnSumsPitch, groupCodes: mode === 'gathered' ? patch : cg, pixelCodes, patchBytes: patch * size,
       runs, runBytes: converted(p.dilW * p.inC), cuts, cutBytes: converted(steps * step), segments, steps,
       groupBytes: mode === 'gathered' ? 0 : converted(cg), xs: converted(mode === 'rows' ? p.strideW * p.inC : pixelCodes),
-      blockBytes, groupBlocksBytes: channelBlocks * segments * blockBytes, groupConstsBytes: channelBlocks * channels * 4,
+      blockBytes, groupBlocksBytes: channelBlocks * segments * blockBytes, groupConstsBytes: channelBlocks * channels * constBytes,
       runsTotal, runLength, cutLength: steps * step,
       constAdd: kernel.unsigned ? kernel.offset * beta * k : 0, constFactor: kernel.offset - p.xZero,
     },
@@ -127,24 +129,6 @@ function numbersOf(p: ConvParams, kernel: FamilyKernel): Numbers {
 }
 
 // ---- functions
-
-type EpilogueKind = 'codes' | 'f32' | 'bias';
-
-/** Channels that one call of the epilogue takes. */
-const EPILOGUE_CHANNELS = 8;
-
-/** Requantisation of up to 8 channels; `unsigned`: sums of weight codes, that lack −beta·Σ x. */
-export function epilogueFunction(simd: boolean, p: ConvParams, unsigned: boolean): WasmFunction {
-  const kind: EpilogueKind = p.kind === 'f32' ? 'bias' : p.output;
-  const alphaShift = unsigned ? weightAlpha(p.weightBits!) - 1 : 0;
-  const codes = kind === 'codes';
-  const view = {
-    d, integer: kind !== 'bias', codes, sums: unsigned, alphaShift, halves: [0, 1], channels: EPILOGUE_CHANNELS,
-    outShift: codes ? 0 : 2, size: codes ? 1 : 4, load: codes ? 'i32.load8_u' : 'i32.load', store: codes ? 'i32.store8' : 'i32.store',
-  };
-  const name = `epilogue_${kind}${unsigned ? `_sums${alphaShift}` : ''}`;
-  return simd ? rendered('epilogue', name, view) : rendered('epilogue_scalar', `${name}__scalar`, view);
-}
 
 /** What the gather function keeps in locals. */
 const GATHER_LOCALS: Readonly<Record<string, string>> = {
@@ -162,25 +146,25 @@ export function gatherFunction(simd: boolean): WasmFunction {
 function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Numbers): ConvCode {
   const simd = family.isa !== 'scalar';
   const suffix = simd ? '' : '__scalar';
-  const kind: EpilogueKind = p.kind === 'f32' ? 'bias' : p.output;
   const outShift = p.output === 'codes' ? 0 : 2;
-  const epilogue = epilogueFunction(simd, p, kernel.unsigned);
+  const epilogue = epilogueOf(simd, p, kernel);
+  const kind = epilogue.symbol;
   const accs = kernel.channels * 4;
   const tables = FIELDS.length * 4;
   const tileOffset = (i: number): number => 4 * i;
   const block = rendered('conv_block', `conv_block_${kernel.symbol}_${kind}${suffix}`, {
-    d, channels: kernel.channels, accs, outShift, outStep: kernel.channels << outShift, epilogue: epilogue.name,
+    d, channels: kernel.channels, accs, outShift, outStep: kernel.channels << outShift, epilogue: epilogue.function.name, constStep: kernel.channels * epilogue.constBytes,
     fullTiles: tables, lastTiles: tables + tileOffset(kernel.pixels.length),
     tiles: kernel.pixels.map((count, i) => ({ count, symbol: kernel.tiles[i].name, offset: tileOffset(i), accBytes: count * accs })),
     parts: range(Math.ceil(kernel.channels / EPILOGUE_CHANNELS)).map((i) => ({
-      first: i * EPILOGUE_CHANNELS, bytes: i * EPILOGUE_CHANNELS * 4, outBytes: (i * EPILOGUE_CHANNELS) << outShift,
+      first: i * EPILOGUE_CHANNELS, bytes: i * EPILOGUE_CHANNELS * 4, constBytes: i * EPILOGUE_CHANNELS * epilogue.constBytes, outBytes: (i * EPILOGUE_CHANNELS) << outShift,
     })),
   });
   const minusBeta = kernel.unsigned ? -weightBeta(p.weightBits!) : 0;
   const rowSums = kernel.unsigned ? rendered('row_sums', `row_sums${suffix}`, { simd }) : null;
   const convert = kernel.convert?.name ?? '';
   const driver = `conv_${n.mode}_${kernel.symbol}_${kind}${suffix}`;
-  const functions: (WasmFunction | null)[] = [block, epilogue, ...kernel.tiles, kernel.convert, rowSums];
+  const functions: (WasmFunction | null)[] = [block, epilogue.function, ...kernel.tiles, kernel.convert, rowSums];
   if (n.mode === 'rows') {
     const [copy, fill] = [bytesFunction(simd, true), bytesFunction(simd, false)];
     const padded = paddedRow(simd);
@@ -205,11 +189,12 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   }
   const float = p.kind === 'f32';
   const unpack = float ? null : unpackFunction(p);
-  const prepare = rendered('conv_prepare', `conv_prepare_${kernel.symbol}${suffix}`, {
-    d, channels: kernel.channels, unpack: unpack?.name ?? '', place: kernel.place.name, size: float ? 4 : 1,
+  const thresholds = epilogue.thresholds ? thresholdsFunction(epilogue.thresholds) : null;
+  const prepare = rendered('conv_prepare', `conv_prepare_${kernel.symbol}${thresholds ? `_${epilogue.symbol}` : ''}${suffix}`, {
+    d, channels: kernel.channels, unpack: unpack?.name ?? '', place: kernel.place.name, thresholds: thresholds?.name ?? '', blockConsts: EPILOGUE_CHANNELS * epilogue.constBytes, size: float ? 4 : 1,
     alphaShift: float ? 0 : weightAlpha(p.weightBits!) - 1, beta: float ? 0 : weightBeta(p.weightBits!),
   });
-  functions.push(unpack, kernel.place, prepare);
+  functions.push(unpack, kernel.place, thresholds, prepare);
   return { functions: functions.filter((f) => f !== null), run: driver, prepare: prepare.name, descriptorBytes: tables + 8 * kernel.pixels.length };
 }
 
@@ -222,13 +207,13 @@ export function familyVariant(family: Family): WasmVariant {
   const of = (p: ConvParams): NonNullable<typeof last> => {
     if (last?.p === p) return last;
     const kernel = family.specialise(p);
-    return (last = { p, kernel, numbers: numbersOf(p, kernel) });
+    return (last = { p, kernel, numbers: numbersOf(p, kernel, family.isa !== 'scalar') });
   };
   /** A part has the kernel, and so the weights, of the whole. */
   const partOf = (p: ConvParams, part: ConvParams = p): Numbers => {
     const { kernel, numbers: whole } = of(p);
     if (part === p) return whole;
-    const numbers = numbersOf(part, kernel);
+    const numbers = numbersOf(part, kernel, family.isa !== 'scalar');
     if (numbers.mode !== whole.mode || numbers.layout !== whole.layout) fail('E901', 'a part of a convolution that would run otherwise than the whole');
     return numbers;
   };
@@ -241,7 +226,7 @@ export function familyVariant(family: Family): WasmVariant {
     packing: family.packing,
     scratch: (p, part) => scratchOffsets(partOf(p, part).scratch).bytes,
     prepared: (p) => of(p).numbers.constsBytes + of(p).numbers.blocksBytes,
-    symbol: (p) => `${of(p).kernel.symbol}_${p.output}_${of(p).numbers.layout}__${family.isa}`,
+    symbol: (p) => `${of(p).kernel.symbol}_${epilogueOf(family.isa !== 'scalar', p, of(p).kernel).symbol}_${of(p).numbers.layout}__${family.isa}`,
     code: (p) => convCode(family, p, of(p).kernel, of(p).numbers),
     descriptor: (p, addresses, part) => descriptor(partOf(p, part), addresses),
   };

@@ -14,7 +14,8 @@ import { alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK, isPointwise } from '@bitloom/kernel-spec';
 import { weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, d, descriptorOf, geometry, scratchOffsets, unpackFunction } from './descriptor.js';
-import { epilogueFunction, gatherFunction } from './driver.js';
+import { gatherFunction } from './driver.js';
+import { plainEpilogue } from './epilogue.js';
 import { type WasmFunction, integerPacking } from './family.js';
 import { interleaved, range, rendered } from './render.js';
 import type { ConvCode, WasmVariant } from './variants.js';
@@ -155,7 +156,7 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
   const packed = isPacked(p);
   const gather = packed && isPointwise(p) ? null : gatherFunction(true);
   const mode = !packed ? 'codes' : gather ? 'packed' : 'direct';
-  const [pack, indices, sums, epilogue, unpack] = [packFunction(a), indicesFunction(a), tile(isa, a), epilogueFunction(true, p, false), unpackFunction(p)];
+  const [pack, indices, sums, epilogue, unpack] = [packFunction(a), indicesFunction(a), tile(isa, a), plainEpilogue(true, p, false), unpackFunction(p)];
   const outShift = p.output === 'codes' ? 0 : 2;
   const run = rendered('transposed_lut', `transposed_lut_a${a}_${mode}_${p.output}__${isa}`, {
     d, packed, gather: gather?.name ?? '', pack: pack.name, indices: indices.name, tile: sums.name, epilogue: epilogue.name,

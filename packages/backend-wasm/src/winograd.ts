@@ -18,7 +18,8 @@ import { alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
-import { coverRow, epilogueFunction } from './driver.js';
+import { coverRow } from './driver.js';
+import { plainEpilogue } from './epilogue.js';
 import { integerPacking } from './family.js';
 import { dotTile } from './families/dot.js';
 import { range, rendered } from './render.js';
@@ -166,7 +167,7 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
   const bits = p.weightBits!;
   const [copy, fill, padded, unpack] = [bytesFunction(true, true), bytesFunction(true, false), paddedRow(true), unpackFunction(p)];
   const row = rendered('conv_row', 'conv_row_plain', { d, row: padded.name, copy: copy.name, convert: '', rowSums: '' });
-  const epilogue = epilogueFunction(true, p, false);
+  const epilogue = plainEpilogue(true, p, false);
   const tiles = PIXELS.map((n) => dotTile('i16', n, CHANNELS / 4));
   const [input, output] = [inputTransform(f), outputTransform(f)];
   const tables = 4 * FIELDS.length;

@@ -144,7 +144,7 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
   const prepared = program.calls.map((c, i): Location | null => {
     const bytes = c.family === 'conv' ? variants[i]!.prepared(c.params) : 0;
     if (c.family !== 'conv' || bytes === 0) return null;
-    const key = JSON.stringify([c.args[1], variants[i]!.symbol(c.params), preparedFrom(c.params)]);
+    const key = JSON.stringify([c.args.slice(1), variants[i]!.symbol(c.params), preparedFrom(c.params)]);
     const known = regions.get(key);
     if (known) return known;
     const location: Location = { region: 'prepared', offset: preparedBytes, bytes };

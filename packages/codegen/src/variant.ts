@@ -29,8 +29,8 @@ export interface KernelVariant {
   symbol(p: ConvParams): string;
 }
 
-/** Parameters that prepared weights may depend on: calls that agree in them, in variant symbol and in weights share one region. */
-export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.dilW, p.xZero];
+/** Parameters that prepared constants may depend on: calls that agree in them, in variant symbol and in constants share one region. */
+export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.dilW, p.xZero, p.lo];
 
 /** Restricts the choice, e.g. to force `bitserial` in tests. */
 export type VariantFilter = (v: KernelVariant, p: ConvParams) => boolean;
