@@ -60,7 +60,7 @@ function shapeOf(isa: Isa, p: ConvParams): Shape {
     // Dilated taps never share a pair.
     slots: pairs && p.dilH === 1 ? (p.kH >> 1) + 1 : p.kH,
     pixels: form === 'scalar' ? 1 : p.outW > 2 ? 4 : 2,
-    element: { float: 4, dot16: 4, dot8: 2, multiply: 1, scalar: float ? 4 : 1 }[form],
+    element: { float: 4, dot16: 4, dot8: 2, multiply: 2, scalar: float ? 4 : 1 }[form],
     constBytes: float ? 0 : VECTOR * (1 + thresholds),
   };
 }
@@ -81,9 +81,9 @@ function numbersOf(isa: Isa, p: ConvParams): {
   const parts = Math.ceil(p.outW / Math.max(8, Math.floor(PART_BYTES / columnBytes)));
   return {
     constsBytes: alignUp(Math.ceil(p.groups / s.lanes) * s.constBytes, SLACK),
-    scratch: { ring: ringRows * ringPitch, stage: s.pairs ? p.inW * p.inC + SLACK : 0, slots: 4 * s.slots, codes: s.float ? 0 : convK(p) + SLACK },
+    scratch: { ring: ringRows * ringPitch, stage: s.pairs || s.form === 'multiply' ? columns * p.inC + 2 * SLACK : 0, slots: 4 * s.slots, codes: s.float ? 0 : convK(p) + SLACK },
     values: {
-      ...values, ringRows, ringPitch, width: s.pixels * Math.ceil(p.outW / parts / s.pixels),
+      ...values, convertCount: columns * p.inC, ringRows, ringPitch, width: s.pixels * Math.ceil(p.outW / parts / s.pixels),
       xs: p.strideW * p.inC * s.element, tapStep: p.dilW * p.inC * s.element,
       constFactor: -p.xZero, groupBlocksBytes: s.pairs ? weightsBytes(s, p) / 2 : 0,
     },
@@ -130,7 +130,7 @@ function tileFunction(s: Shape, p: ConvParams, kind: string): WasmFunction {
   if (s.lanes === EPILOGUE_CHANNELS) {
     return rendered('depthwise_tile_narrow', `depthwise_tile_${s.form}_${shape}_${s.thresholds ? `thresholds${s.thresholds}` : kind}`, {
       ...view,
-      load: s.form === 'multiply' ? 'v128.load8x8_u' : 'v128.load', multiply: s.form === 'multiply' ? 'i16x8.mul' : 'i16x8.relaxed_dot_i8x16_i7x16_s',
+      multiply: s.form === 'multiply' ? 'i16x8.mul' : 'i16x8.relaxed_dot_i8x16_i7x16_s',
       thresholds: range(s.thresholds).map((index) => ({ index, offset: VECTOR * (1 + index) })),
       pixels: pixels.map((index) => ({ index, before: index - 1, lane: index % 2, even: index - (index % 2) })),
       halves: [{ name: 'b', half: 'low', at: 0 }, { name: 'h', half: 'high', at: 1 }],
@@ -185,11 +185,12 @@ function codeOf(isa: Isa, p: ConvParams): ConvCode {
   const padded = paddedRow(simd);
   const bytes = s.form === 'dot8';
   const fillPairs = bytes ? fill : rendered('bytes', 'fill_i16', { copy: false, step: 16, over: 15, type: 'v128', splat: '(i16x8.splat (local.get $value))' });
+  const widen = s.form === 'multiply' ? rendered('convert_i16', 'convert_i16', {}) : null;
   const row = s.pairs
     ? rendered('depthwise_pair', `depthwise_pair${bytes ? '_i8' : ''}`, {
       d, fill: fill.name, fillPairs: fillPairs.name, rows: [0, 1], bytes, elementShift: bytes ? 1 : 2, step: 16 * s.element,
     })
-    : rendered('conv_row', `conv_row_plain${suffix}`, { d, row: padded.name, copy: copy.name, convert: '', rowSums: '' });
+    : rendered('conv_row', `conv_row_${widen ? 'i16' : 'plain'}${suffix}`, { d, row: padded.name, copy: copy.name, convert: widen?.name ?? '', rowSums: '' });
   const tile = tileFunction(s, p, kind);
   const unpack = s.float ? null : unpackFunction(p);
   const thresholds = s.thresholds ? thresholdsFunction(s.thresholds) : null;
@@ -204,7 +205,7 @@ function codeOf(isa: Isa, p: ConvParams): ConvCode {
     d, pairs: s.pairs, row: row.name, tile: tile.name, slots, first: half('(local.get $v)'),
   });
   return {
-    functions: [run, row, ...(s.pairs ? [fill, fillPairs] : [padded, copy, fill]), tile, prepare, thresholds, unpack].filter((f) => f !== null),
+    functions: [run, row, ...(s.pairs ? [fill, fillPairs] : [padded, copy, fill, widen]), tile, prepare, thresholds, unpack].filter((f) => f !== null),
     run: run.name, prepare: prepare.name, descriptorBytes: 4 * FIELDS.length,
   };
 }

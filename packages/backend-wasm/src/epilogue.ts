@@ -1,0 +1,82 @@
+/**
+ * Requantisation of sums, up to 8 channels at a time. Where a result has at most {@link MAX_THRESHOLDS} + 1 codes and sums fit 16 bits, the codes
+ * are counts of thresholds that a sum is above: eight sums a vector and no floats. Thresholds are found once, by bisection of the formula itself,
+ * which never falls as sums grow, so results are the same (multi-thresholds: FINN, arXiv 1612.07119, §4.2.2).
+ */
+import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { weightAlpha } from '@bitloom/numerics';
+import { d } from './descriptor.js';
+import type { WasmFunction } from './family.js';
+import { range, rendered } from './render.js';
+
+/** Channels that one call of the epilogue takes. */
+export const EPILOGUE_CHANNELS = 8;
+/** More comparisons take longer than multiplication. */
+const MAX_THRESHOLDS = 3;
+
+/** What sums are, see FamilyKernel. */
+export interface Sums {
+  /** They are of weight codes, and lack −beta·Σ x. */
+  readonly unsigned: boolean;
+  /** They are over x − offset. */
+  readonly offset: number;
+}
+
+export interface Epilogue {
+  /** Names the constants of channels that it reads. */
+  readonly symbol: string;
+  readonly function: WasmFunction;
+  /** Bytes of the constants of a channel, in blocks of {@link EPILOGUE_CHANNELS}. */
+  readonly constBytes: number;
+  /** Of codes; 0 where sums are multiplied. */
+  readonly thresholds: number;
+}
+
+/** Largest magnitude of a sum times alpha. */
+function largestSum(p: ConvParams, s: Sums): number {
+  const [w, top] = [p.weightBits!, 2 ** p.activationBits! - 1];
+  return convK(p) * (s.unsigned ? weightAlpha(w) * (2 ** w - 1) * top : Math.max(1, 2 ** (w - 1)) * Math.max(s.offset, top - s.offset));
+}
+
+/** Whether sums fit 16 bits, with one to spare. */
+export const sumsFit = (p: ConvParams, sums: Sums): boolean => largestSum(p, sums) < 2 ** 15 - 1;
+
+/** How many thresholds requantise sums, 0 where they are multiplied. */
+export function thresholdsOf(p: ConvParams, sums: Sums): number {
+  const codes = p.hi - p.lo;
+  return p.kind === 'int' && p.output === 'codes' && codes <= MAX_THRESHOLDS && sumsFit(p, sums) ? codes : 0;
+}
+
+/** Addresses of a pixel's sums, the first and the second. */
+const SUMS_AT = ['(local.get $acc)', '(i32.add (local.get $acc) (local.get $accs))'];
+
+function functionOf(simd: boolean, p: ConvParams, unsigned: boolean, thresholds: number): WasmFunction {
+  const kind = p.kind === 'f32' ? 'bias' : p.output;
+  const alphaShift = unsigned ? weightAlpha(p.weightBits!) - 1 : 0;
+  const name = `epilogue_${thresholds ? `thresholds${thresholds}` : kind}${unsigned ? `_sums${alphaShift}` : ''}`;
+  const halves = range(2).map((index) => ({ index, offset: 16 * index }));
+  const view = { d, integer: kind !== 'bias', sums: unsigned, alphaShift, halves, channels: EPILOGUE_CHANNELS };
+  const codes = kind === 'codes';
+  if (!simd) return rendered('epilogue_scalar', `${name}__scalar`, { ...view, codes, size: codes ? 1 : 4 });
+  return codes
+    ? rendered('epilogue_codes', name, {
+      ...view, halves: thresholds ? [] : halves, thresholds: range(thresholds).map((index) => ({ index, offset: 16 * index })),
+      parts: [2, 1].map((pixels) => ({ two: pixels === 2, sumBytes: 4 * pixels, pixels: range(pixels).map((index) => ({ index, at: SUMS_AT[index], sumOffset: 4 * index })) })),
+    })
+    : rendered('epilogue', name, view);
+}
+
+/** Multiplies. */
+export const plainEpilogue = (simd: boolean, p: ConvParams, unsigned: boolean): WasmFunction => functionOf(simd, p, unsigned, 0);
+
+/** How a convolution requantises. */
+export function epilogueOf(simd: boolean, p: ConvParams, sums: Sums): Epilogue {
+  const thresholds = simd ? thresholdsOf(p, sums) : 0;
+  return {
+    symbol: thresholds ? `thresholds${thresholds}` : p.kind === 'f32' ? 'bias' : p.output,
+    function: functionOf(simd, p, sums.unsigned, thresholds), constBytes: thresholds ? 2 * thresholds : 4, thresholds,
+  };
+}
+
+/** Finds the thresholds of a channel. */
+export const thresholdsFunction = (thresholds: number): WasmFunction => rendered('thresholds', `thresholds${thresholds}`, { thresholds, lanes: 2 * EPILOGUE_CHANNELS });
