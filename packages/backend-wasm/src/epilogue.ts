@@ -1,9 +1,9 @@
 /**
- * Requantisation of sums, up to 8 channels at a time. Where a result has at most {@link MAX_THRESHOLDS} + 1 codes and sums fit 16 bits, the codes
+ * Requantisation of sums, up to 8 channels at a time. Where a result has few codes and sums fit 16 bits, the codes
  * are counts of thresholds that a sum is above: eight sums a vector and no floats. Thresholds are found once, by bisection of the formula itself,
  * which never falls as sums grow, so results are the same (multi-thresholds: FINN, arXiv 1612.07119, §4.2.2).
  */
-import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { type ConvParams, convK, hasFewCodes } from '@bitloom/kernel-spec';
 import { weightAlpha } from '@bitloom/numerics';
 import { d } from './descriptor.js';
 import type { WasmFunction } from './family.js';
@@ -11,8 +11,6 @@ import { range, rendered } from './render.js';
 
 /** Channels that one call of the epilogue takes. */
 export const EPILOGUE_CHANNELS = 8;
-/** More comparisons take longer than multiplication. */
-const MAX_THRESHOLDS = 3;
 
 /** What sums are, see FamilyKernel. */
 export interface Sums {
@@ -43,8 +41,7 @@ export const sumsFit = (p: ConvParams, sums: Sums): boolean => largestSum(p, sum
 
 /** How many thresholds requantise sums, 0 where they are multiplied. */
 export function thresholdsOf(p: ConvParams, sums: Sums): number {
-  const codes = p.hi - p.lo;
-  return p.kind === 'int' && p.output === 'codes' && codes <= MAX_THRESHOLDS && sumsFit(p, sums) ? codes : 0;
+  return p.kind === 'int' && hasFewCodes(p) && sumsFit(p, sums) ? p.hi - p.lo : 0;
 }
 
 /** Addresses of a pixel's sums, the first and the second. */

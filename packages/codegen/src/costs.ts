@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { fail } from '@bitloom/diagnostics';
-import { type ConvParams, type Expr, type Nest, type Stmt, convK, convMacs } from '@bitloom/kernel-spec';
+import { type ConvParams, type Expr, type Nest, type Stmt, convK, convMacs, hasFewCodes } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { z } from 'zod';
 import { alignUp } from './memory.js';
@@ -42,12 +42,12 @@ function entry<V>(all: Map<string, Map<string, V>>, key: string): Map<string, V>
 
 const pairOf = (p: ConvParams): string => (p.kind === 'int' ? `w${p.weightBits}a${p.activationBits}` : 'f32');
 
-/** All that the time of a call depends on; calls that differ in zero points or clamping bounds alone share a key. */
+/** All that the time of a call depends on; calls that differ in zero points or clamping bounds alone share a key, but for {@link hasFewCodes}. */
 export const convKey = (p: ConvParams): string =>
   `${pairOf(p)} ${p.batch}x${p.inH}x${p.inW}x${p.inC}>${p.outH}x${p.outW}x${p.outC} k${p.kH}x${p.kW} s${p.strideH}x${p.strideW} p${p.padT}x${p.padL} ` +
-  `d${p.dilH}x${p.dilW} g${p.groups} ${p.output}`;
+  `d${p.dilH}x${p.dilW} g${p.groups} ${hasFewCodes(p) ? 'few' : p.output}`;
 
-const KEY = /^(f32|w([1-8])a([1-8])) (\d+)x(\d+)x(\d+)x(\d+)>(\d+)x(\d+)x(\d+) k(\d+)x(\d+) s(\d+)x(\d+) p(\d+)x(\d+) d(\d+)x(\d+) g(\d+) (codes|f32)$/;
+const KEY = /^(f32|w([1-8])a([1-8])) (\d+)x(\d+)x(\d+)x(\d+)>(\d+)x(\d+)x(\d+) k(\d+)x(\d+) s(\d+)x(\d+) p(\d+)x(\d+) d(\d+)x(\d+) g(\d+) (few|codes|f32)$/;
 
 /** Parameters with that key, as far as it tells; null for what is no key. */
 export function paramsOfKey(key: string): ConvParams | null {
@@ -57,7 +57,7 @@ export function paramsOfKey(key: string): ConvParams | null {
   const int = m[1] !== 'f32';
   const bits = (text: string): Bits | null => (int ? (Number(text) as Bits) : null);
   return {
-    kind: int ? 'int' : 'f32', weightBits: bits(m[2]), activationBits: bits(m[3]), output: m[20] as ConvParams['output'], xZero: 0, lo: 0, hi: 0,
+    kind: int ? 'int' : 'f32', weightBits: bits(m[2]), activationBits: bits(m[3]), output: m[20] === 'f32' ? 'f32' : 'codes', xZero: 0, lo: 0, hi: m[20] === 'few' ? 3 : 255,
     batch, inH, inW, inC, outH, outW, outC, kH, kW, strideH, strideW, padT, padL, dilH, dilW, groups,
   };
 }
@@ -96,7 +96,7 @@ export function nestKey(n: Nest): string {
 // ---- estimates for what was never timed
 
 /** Length of {@link convFeatures}. */
-const CONV_FEATURES = 9;
+const CONV_FEATURES = 10;
 
 /** Of a kernel variant, what names it in tables and what it thinks that it takes. */
 type Kernel = Pick<KernelVariant, 'name' | 'cost'>;
@@ -118,6 +118,7 @@ export function convFeatures(v: Kernel, p: ConvParams): readonly number[] {
     convMacs(p),
     pixels * p.groups * k * alignUp(p.outC / p.groups, 32), // lanes used and unused
     pixels * p.outC, // outputs
+    hasFewCodes(p) ? 0 : pixels * p.outC, // outputs of many values
     p.outC * k, // weights read
     v.cost(p),
   ];
@@ -298,7 +299,7 @@ export function costModel(backend: string, tables: readonly CostTable[]): CostMo
 
 // ---- files
 
-export const COSTS_VERSION = 1;
+export const COSTS_VERSION = 2;
 const MAX_TEXT = 2 ** 26;
 
 const name = z.string().min(1).max(300);

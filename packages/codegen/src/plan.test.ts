@@ -152,6 +152,8 @@ describe('makePlan', () => {
     expect(plan.calls.map((c) => c.prepared)).toEqual([0, 0, 128].map((offset) => ({ region: 'prepared', offset, bytes: 70 })));
     expect([plan.preparations, plan.preparedBytes]).toEqual([[0, 2], 256 + WEIGHTS_SLACK]);
     expect(plan.calls[0].ranking.map((r) => [r.variant.name, r.cost])).toEqual([['v', 1], ['slow', 5]]);
+    const few = makePlan(b.program([x], [b.conv(x, w, { hi: 3 }), b.conv(x, w, { hi: 3 })]), { target: 't', variants });
+    expect(few.calls.slice(-2).map((c) => c.prepared?.offset)).toEqual([256, 384]); // of multipliers of their own
     const measured = makePlan(b.program([x], ys), { target: 't', variants, cost: (v) => (v.name === 'slow' ? 1 : 2) });
     expect([measured.calls[0].variant!.name, measured.calls[0].prepared, measured.preparedBytes]).toEqual(['slow', null, 0]);
   });

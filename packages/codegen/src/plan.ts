@@ -1,7 +1,7 @@
 /** From a Program to a Plan: a variant per call, packed weights, and a place in memory for every buffer. */
 import { fail } from '@bitloom/diagnostics';
 import { byteSize } from '@bitloom/tensor';
-import { type BufferDef, type KernelCall, type Port, type Program, convK } from '@bitloom/kernel-spec';
+import { type BufferDef, type KernelCall, type Port, type Program, convK, hasFewCodes } from '@bitloom/kernel-spec';
 import { alignUp, planMemory } from './memory.js';
 import { type PackingName, type WeightShape, packOnce } from './packing.js';
 import { type ConvPart, splitConv } from './split.js';
@@ -144,7 +144,7 @@ export function makePlan(program: Program, options: PlanOptions): Plan {
   const prepared = program.calls.map((c, i): Location | null => {
     const bytes = c.family === 'conv' ? variants[i]!.prepared(c.params) : 0;
     if (c.family !== 'conv' || bytes === 0) return null;
-    const key = JSON.stringify([c.args.slice(1), variants[i]!.symbol(c.params), preparedFrom(c.params)]);
+    const key = JSON.stringify([c.args[1], variants[i]!.symbol(c.params), preparedFrom(c.params), hasFewCodes(c.params) ? c.args.slice(2) : null]);
     const known = regions.get(key);
     if (known) return known;
     const location: Location = { region: 'prepared', offset: preparedBytes, bytes };

@@ -1,6 +1,6 @@
 /** Kernel variants: one table per backend, from which declarations, tests, benchmarks and dispatch are derived. */
 import { fail } from '@bitloom/diagnostics';
-import type { ConvParams } from '@bitloom/kernel-spec';
+import { type ConvParams, hasFewCodes } from '@bitloom/kernel-spec';
 import type { PackingName } from './packing.js';
 
 /** What reports call the kernel. */
@@ -29,8 +29,11 @@ export interface KernelVariant {
   symbol(p: ConvParams): string;
 }
 
-/** Parameters that prepared constants may depend on: calls that agree in them, in variant symbol and in constants share one region. */
-export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.dilW, p.xZero, p.lo];
+/**
+ * Parameters that prepared weights may depend on: calls that agree in them, in variant symbol and in weights share one region; with few codes, of which
+ * thresholds are prepared, multipliers and offsets must be the same, too.
+ */
+export const preparedFrom = (p: ConvParams): readonly number[] => [p.outC, p.kH, p.kW, p.inC, p.groups, p.dilW, p.xZero, ...(hasFewCodes(p) ? [p.lo] : [])];
 
 /** Restricts the choice, e.g. to force `bitserial` in tests. */
 export type VariantFilter = (v: KernelVariant, p: ConvParams) => boolean;

@@ -65,16 +65,22 @@ function requantizing(g: Graph, plain: Program, costs: CostModel): Map<string, n
   return new Map(readers.map((l, i) => [l.name, added(nests[i]) / nests.filter((other) => other === nests[i]).length]));
 }
 
+function convsByOrigin(program: Program): Map<string, ConvParams[]> {
+  const convs = new Map<string, ConvParams[]>();
+  for (const c of program.calls) if (c.family === 'conv') convs.set(c.origin, [...(convs.get(c.origin) ?? []), c.params]);
+  return convs;
+}
+
+/** Bits up to which results have few codes. */
+const FEW_CODES: Bits = 2;
+
 /** Times of a network on a target. @param g simplified float graph, at the batch size to run */
 export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): LatencyModel {
   const program = nominalProgram(g, 8, 8);
   const float = planOf(lowerGraph(g), flavour, costs);
-  const convs = new Map<string, ConvParams[]>();
-  let fixed = 0;
-  for (const c of program.calls) {
-    if (c.family === 'conv') convs.set(c.origin, [...(convs.get(c.origin) ?? []), c.params]);
-    else fixed += costs.nest(c.params).ns;
-  }
+  // Results are taken to have as many bits as inputs; only whether they have few codes counts.
+  const [convs, few] = [convsByOrigin(program), convsByOrigin(nominalProgram(g, 8, FEW_CODES))];
+  const fixed = program.calls.reduce((s, c) => (c.family === 'nest' ? s + costs.nest(c.params).ns : s), 0);
   const requantized = requantizing(g, program, costs);
   const known = new Map<string, number>();
   return {
@@ -84,7 +90,7 @@ export function latencyModel(g: Graph, flavour: Flavour, costs: CostModel): Late
       const key = `${weightBits} ${activationBits} ${name}`;
       let ns = known.get(key);
       if (ns === undefined) {
-        ns = (convs.get(name) ?? []).reduce((s, p) => s + chosen(p.kind === 'int' ? { ...p, weightBits: weightBits as Bits, activationBits: activationBits as Bits } : p),
+        ns = ((activationBits > FEW_CODES ? convs : few).get(name) ?? []).reduce((s, p) => s + chosen(p.kind === 'int' ? { ...p, weightBits: weightBits as Bits, activationBits: activationBits as Bits } : p),
           activationBits < STREAM_BITS ? requantized.get(name) ?? 0 : 0);
         known.set(key, ns);
       }

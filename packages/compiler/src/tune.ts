@@ -6,7 +6,7 @@ import {
   CostTable, type Plan, convKey, costModel, costTableText, fitTable, nestFeatures, nestKey, parseCostTable,
 } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
-import type { ConvParams, KernelCall, Nest, Program } from '@bitloom/kernel-spec';
+import { type ConvParams, type KernelCall, type Nest, type Program, hasFewCodes } from '@bitloom/kernel-spec';
 import type { Bits } from '@bitloom/numerics';
 import { lowerGraph } from '@bitloom/transforms';
 import { NO_RELAXED } from './bundle-run.js';
@@ -91,7 +91,7 @@ export async function tune(path: string | null, config: TuneConfig = {}, hooks: 
   };
   for (const [done, { flavour, bits }] of work.entries()) {
     progress('tune', done, work.length);
-    const program = programOf(bits);
+    const program = withManyCodes(programOf(bits));
     for (const n of nestsOf(program)) features.set(nestKey(n), nestFeatures(n));
     const unseen = timesOf(program, flavour).filter((t) => !seen.has(t.id));
     unseen.forEach((t) => seen.add(t.id));
@@ -153,6 +153,10 @@ function uniforms(o: TuneOptions, typical: boolean): Uniform[] {
   const activations = withEight(o.activations ?? (typical ? ALL_BITS : []));
   return [null, ...activations.flatMap((a) => weights.map((w): Uniform => [w, a]))];
 }
+
+/** Beside each convolution of few codes one of many, as where the next layer has more bits. */
+const withManyCodes = (p: Program): Program =>
+  ({ ...p, calls: p.calls.flatMap((c) => (c.family === 'conv' && hasFewCodes(c.params) ? [c, { ...c, params: { ...c.params, hi: 255 } }] : [c])) });
 
 const nestsOf = (p: Program): Nest[] => p.calls.flatMap((c) => (c.family === 'nest' ? [c.params] : []));
 const convsOf = (p: Program): ConvParams[] => p.calls.flatMap((c) => (c.family === 'conv' ? [c.params] : []));

@@ -53,6 +53,9 @@ export interface ConvParams extends ConvGeometry {
 export const convK = (g: ConvGeometry): number => (g.kH * g.kW * g.inC) / g.groups;
 export const convMacs = (g: ConvGeometry): number => g.batch * g.outH * g.outW * g.outC * convK(g);
 
+/** At most four codes come out, as of two bits. Kernels may count thresholds then, in place of multiplying. */
+export const hasFewCodes = (p: ConvParams): boolean => p.output === 'codes' && p.hi - p.lo < 4;
+
 /** 1×1 without strides and padding: every output pixel reads the input pixel of the same number. */
 export const isPointwise = (g: ConvGeometry): boolean =>
   g.kH === 1 && g.kW === 1 && g.strideH === 1 && g.strideW === 1 && g.padT === 0 && g.padL === 0 && g.outH === g.inH && g.outW === g.inW;
