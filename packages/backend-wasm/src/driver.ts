@@ -11,7 +11,7 @@ import { alignUp } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
-import { EPILOGUE_CHANNELS, epilogueOf, thresholdsFunction } from './epilogue.js';
+import { EPILOGUE_CHANNELS, type Epilogue, epilogueOf, thresholdsFunction } from './epilogue.js';
 import type { Family, FamilyKernel, WasmFunction } from './family.js';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { range, rendered } from './render.js';
@@ -143,19 +143,25 @@ export function gatherFunction(simd: boolean): WasmFunction {
   return rendered('gather', `gather__${simd ? 'simd128' : 'scalar'}`, { simd, type, step, over: step - 1, loaded });
 }
 
+/** Tiles that requantise what they summed up, where the kernel has such. */
+const countingTiles = (epilogue: Epilogue, kernel: FamilyKernel, n: Pick<Numbers, 'values'>): readonly WasmFunction[] | null =>
+  (epilogue.thresholds && kernel.counting?.(epilogue.thresholds, n.values.segments! * n.values.steps!)) || null;
+
 function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Numbers): ConvCode {
   const simd = family.isa !== 'scalar';
   const suffix = simd ? '' : '__scalar';
   const outShift = p.output === 'codes' ? 0 : 2;
   const epilogue = epilogueOf(simd, p, kernel);
+  const counting = countingTiles(epilogue, kernel, n);
   const kind = epilogue.symbol;
   const accs = kernel.channels * 4;
   const tables = FIELDS.length * 4;
   const tileOffset = (i: number): number => 4 * i;
-  const block = rendered('conv_block', `conv_block_${kernel.symbol}_${kind}${suffix}`, {
+  const tiles = counting ?? kernel.tiles;
+  const block = rendered(counting ? 'conv_block_counting' : 'conv_block', `conv_block_${kernel.symbol}_${kind}${counting ? '_counting' : ''}${suffix}`, {
     d, channels: kernel.channels, accs, outShift, outStep: kernel.channels << outShift, epilogue: epilogue.function.name, constStep: kernel.channels * epilogue.constBytes,
     fullTiles: tables, lastTiles: tables + tileOffset(kernel.pixels.length),
-    tiles: kernel.pixels.map((count, i) => ({ count, symbol: kernel.tiles[i].name, offset: tileOffset(i), accBytes: count * accs })),
+    tiles: kernel.pixels.map((count, i) => ({ count, symbol: tiles[i].name, offset: tileOffset(i), accBytes: count * accs })),
     parts: range(Math.ceil(kernel.channels / EPILOGUE_CHANNELS)).map((i) => ({
       first: i * EPILOGUE_CHANNELS, bytes: i * EPILOGUE_CHANNELS * 4, constBytes: i * EPILOGUE_CHANNELS * epilogue.constBytes, outBytes: (i * EPILOGUE_CHANNELS) << outShift,
     })),
@@ -163,8 +169,8 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   const minusBeta = kernel.unsigned ? -weightBeta(p.weightBits!) : 0;
   const rowSums = kernel.unsigned ? rendered('row_sums', `row_sums${suffix}`, { simd }) : null;
   const convert = kernel.convert?.name ?? '';
-  const driver = `conv_${n.mode}_${kernel.symbol}_${kind}${suffix}`;
-  const functions: (WasmFunction | null)[] = [block, epilogue.function, ...kernel.tiles, kernel.convert, rowSums];
+  const driver = `conv_${n.mode}_${kernel.symbol}_${kind}${counting ? '_counting' : ''}${suffix}`;
+  const functions: (WasmFunction | null)[] = [block, ...(counting ? [] : [epilogue.function]), ...tiles, kernel.convert, rowSums];
   if (n.mode === 'rows') {
     const [copy, fill] = [bytesFunction(simd, true), bytesFunction(simd, false)];
     const padded = paddedRow(simd);

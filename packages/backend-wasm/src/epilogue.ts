@@ -4,7 +4,7 @@
  * which never falls as sums grow, so results are the same (multi-thresholds: FINN, arXiv 1612.07119, §4.2.2).
  */
 import { type ConvParams, convK, hasFewCodes } from '@bitloom/kernel-spec';
-import { weightAlpha } from '@bitloom/numerics';
+import { type Bits, weightAlpha } from '@bitloom/numerics';
 import { d } from './descriptor.js';
 import type { WasmFunction } from './family.js';
 import { range, rendered } from './render.js';
@@ -72,6 +72,47 @@ export function epilogueOf(simd: boolean, p: ConvParams, sums: Sums): Epilogue {
   return {
     symbol: thresholds ? `thresholds${thresholds}` : p.kind === 'f32' ? 'bias' : p.output,
     function: functionOf(simd, p, sums.unsigned, thresholds), constBytes: thresholds ? 2 * thresholds : 4, thresholds,
+  };
+}
+
+/** Stores less than a vector of codes. */
+export const storeCodes = rendered('store_codes', 'store_codes', {});
+
+/** What tile templates say to count thresholds; empty where they do not. */
+export interface Counting {
+  /** Locals, and what sets them: thresholds, and the least code. */
+  readonly locals: string;
+  readonly loads: string;
+  /** Requantises and stores the sums. */
+  readonly text: string;
+}
+
+/**
+ * Requantisation of i16 sums in registers, by a tile with {@link COUNTING_PARAMS}.
+ * @param sums names of locals, eight channels each: [pixel][8 channels]; they are written to, as is $t
+ */
+export function countingOf(thresholds: number, sums: readonly (readonly string[])[], unsigned: boolean, weightBits: number): Counting {
+  const name = (vector: number, j: number): string => `h${vector}_${j}`;
+  const all = sums[0].flatMap((_, vector) => range(thresholds).map((j) => ({ name: name(vector, j), offset: 16 * (vector * thresholds + j) })));
+  return {
+    locals: `${all.map((t) => `(local $${t.name} v128) `).join('')}(local $lo v128) (local $code0 v128) (local $code1 v128)`,
+    loads: [
+      `(local.set $lo (i16x8.splat (i32.trunc_f32_s (f32.load ${d.at.lo}))))`,
+      ...all.map((t) => `(local.set $${t.name} (v128.load offset=${t.offset} (local.get $k)))`),
+    ].join('\n  '),
+    text: rendered('count_codes', '', {
+      sums: unsigned, alphaShift: unsigned ? weightAlpha(weightBits as Bits) - 1 : 0, storeCodes: storeCodes.name, sumBytes: 4 * sums.length,
+      pixels: sums.map((vectors, pixel) => ({
+        sumOffset: 4 * pixel,
+        codes: range(Math.ceil(vectors.length / 2)).map((i) => {
+          const pair = vectors.slice(2 * i, 2 * i + 2);
+          return {
+            first: 16 * i, end: 16 * i + 8 * pair.length, whole: pair.length === 2,
+            vectors: pair.map((sum, half) => ({ sum, half, thresholds: range(thresholds).map((j) => name(2 * i + half, j)) })),
+          };
+        }),
+      })),
+    }).text(),
   };
 }
 

@@ -57,6 +57,11 @@ export interface FamilyKernel {
    */
   readonly place: WasmFunction;
   /**
+   * Tiles that requantise what they summed up, in the order of {@link pixels}, see {@link COUNTING_PARAMS}. Asked where an output is a count of
+   * thresholds (epilogue.ts), and `steps` is that of all segments together; null where so many take several rounds.
+   */
+  counting?(thresholds: number, steps: number): readonly WasmFunction[] | null;
+  /**
    * Sums are Σ u·x of weight codes (the driver adds −beta·Σ x of each window and multiplies by alpha), else Σ v·x of weight values.
    */
   readonly unsigned: boolean;
@@ -82,6 +87,20 @@ export const TILE_PARAMS = ['w', 'segs', 'nsegs', 'blockStep', 'x', 'xs', 'steps
 
 /** Rendered {@link TILE_PARAMS}. */
 export const tileParams = TILE_PARAMS.map((p) => `(param $${p} i32)`).join(' ');
+
+/**
+ * Parameters of a tile function that counts thresholds: those of {@link TILE_PARAMS}, but for results.
+ *
+ * - `d`: the descriptor.
+ * - `k`: thresholds of the block's channels, [8 channels][threshold][channel].
+ * - `sums`: i32 of −beta·Σ x of each pixel, where sums are of weight codes.
+ * - `y`: codes of the first pixel; `ys`: bytes between pixels.
+ * - `channels`: the block's first on, that there are; no others are stored.
+ */
+export const COUNTING_PARAMS = ['w', 'segs', 'nsegs', 'blockStep', 'x', 'xs', 'steps', 'n', 'd', 'k', 'sums', 'y', 'ys', 'channels'] as const;
+
+/** Rendered {@link COUNTING_PARAMS}. */
+export const countingParams = COUNTING_PARAMS.map((p) => `(param $${p} i32)`).join(' ');
 
 /** A row of the table of families (families.ts): a kernel variant comes of each. */
 export interface Family {

@@ -5,7 +5,8 @@
  */
 import type { ConvParams } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
-import { type Family, type FamilyKernel, type WasmFunction, integerPacking, tileParams } from '../family.js';
+import { countingOf, storeCodes } from '../epilogue.js';
+import { type Family, type FamilyKernel, type WasmFunction, countingParams, integerPacking, tileParams } from '../family.js';
 import { range, rendered } from '../render.js';
 import { channelsOfGroup, loops, tileCost, tileGrid } from './tile.js';
 
@@ -40,14 +41,15 @@ interface DualShape {
   readonly pixels: readonly number[];
 }
 
-function tile(s: DualShape, pixels: number): WasmFunction {
+function tile(s: DualShape, pixels: number, thresholds = 0): WasmFunction {
   const { weightBits: w, activationBits: a, width } = s;
   const shift = fieldShift(w);
   const grid = tileGrid(width, pixels);
   const flushUnits = Math.floor(dualFlushPairs(w, a) / 2);
-  return rendered('dual', `tile_dual_w${w}a${a}_${8 * width}x${pixels}`, {
+  return rendered('dual', `tile_dual_w${w}a${a}_${8 * width}x${pixels}${thresholds ? `_thresholds${thresholds}` : ''}`, {
     ...grid,
-    tileParams,
+    params: thresholds ? countingParams : tileParams,
+    counting: thresholds ? countingOf(thresholds, grid.columns.map((c) => c.cells.map(({ name }) => `a${name}`)), false, w) : null,
     channels: 8 * width,
     shift,
     mask: 2 ** shift - 1,
@@ -82,6 +84,7 @@ function dualKernel(s: DualShape): FamilyKernel {
     channels,
     pixels: s.pixels,
     tiles: s.pixels.map((p) => tile(s, p)),
+    counting: (thresholds, steps) => (steps <= groupUnits(w, a) ? [...s.pixels.map((p) => tile(s, p, thresholds)), storeCodes] : null),
     step: 4,
     grain: 1,
     grainBytes: 2,

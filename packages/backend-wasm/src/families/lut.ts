@@ -4,7 +4,8 @@
  * few steps as these grow.
  */
 import type { ConvParams } from '@bitloom/kernel-spec';
-import { type Family, type FamilyKernel, type WasmFunction, integerPacking, tileParams } from '../family.js';
+import { countingOf, storeCodes } from '../epilogue.js';
+import { type Family, type FamilyKernel, type WasmFunction, countingParams, integerPacking, tileParams } from '../family.js';
 import { interleaved, range, rendered } from '../render.js';
 import { placePlanes } from './planes.js';
 import { channelsOfGroup, loops, tileCost } from './tile.js';
@@ -44,7 +45,7 @@ const flushTables = (activationBits: number): number => Math.floor(U8 / (4 * (2 
 /** Tables until joined u16 sums, Σ u·x, may overflow. */
 const groupTables = (w: number, a: number): number => Math.floor(U16 / (4 * (2 ** a - 1) * (2 ** w - 1)));
 
-function tile(s: LutShape, pixels: number): WasmFunction {
+function tile(s: LutShape, pixels: number, thresholds = 0): WasmFunction {
   const halves = s.channels / 16;
   // Vectors in the order of memory: [half][plane].
   const vectors = range(halves * s.weightBits).map((i) => ({ half: Math.floor(i / s.weightBits), plane: i % s.weightBits, offset: 16 * i }));
@@ -71,8 +72,11 @@ function tile(s: LutShape, pixels: number): WasmFunction {
     };
   });
   const slots = range(Math.min(s.width, vectors.length));
-  return rendered('lut', `tile_lut_w${s.weightBits}a${s.activationBits}_${s.channels}x${pixels}__${s.relaxed ? 'relaxed' : 'simd128'}`, {
-    tileParams,
+  return rendered('lut', `tile_lut_w${s.weightBits}a${s.activationBits}_${s.channels}x${pixels}${thresholds ? `_thresholds${thresholds}` : ''}__${s.relaxed ? 'relaxed' : 'simd128'}`, {
+    params: thresholds ? countingParams : tileParams,
+    // Even bytes are eight channels, odd ones the next.
+    counting: thresholds
+      ? countingOf(thresholds, range(pixels).map((p) => range(halves).flatMap((h) => ['e', 'f'].map((name) => `${name}${h}_${p}`))), true, s.weightBits) : null,
     pixelCount: pixels,
     channels: s.channels,
     weightBits: s.weightBits,
@@ -101,6 +105,7 @@ function lutKernel(s: LutShape): FamilyKernel {
     channels: s.channels,
     pixels: s.pixels,
     tiles: s.pixels.map((p) => tile(s, p)),
+    counting: (thresholds, steps) => (steps <= groupTables(s.weightBits, s.activationBits) ? [...s.pixels.map((p) => tile(s, p, thresholds)), storeCodes] : null),
     step: 4,
     grain: 4,
     grainBytes: 16,
