@@ -52,17 +52,19 @@ export function integerCase(rng: Rng, g: ConvGeometry, weightBits: Bits, activat
   const top = 2 ** activationBits - 1;
   const output = rng.int(3) ? 'codes' : 'f32';
   const lo = output === 'codes' ? rng.int(4) : rng.int(2) ? -Infinity : 0.1;
-  const hi = output === 'codes' ? 4 + rng.int(252) : rng.int(2) ? Infinity : 6;
+  const few = rng.int(3) === 0;
+  const hi = output === 'codes' ? (few ? lo + rng.int(4) : 4 + rng.int(252)) : rng.int(2) ? Infinity : 6;
   const params: ConvParams = { ...g, kind: 'int', weightBits, activationBits, xZero: rng.int(top + 1), output, lo, hi };
   const range = codeRange({ bits: weightBits, signed: true, axis: null });
-  const spread = 255 / (convK(g) * top * 2 ** weightBits);
+  const reach = few ? 5 : 255;
+  const spread = reach / (convK(g) * top * 2 ** weightBits);
   return {
     params,
     x: Uint8Array.from(integers(rng, g.batch * g.inH * g.inW * g.inC, 0, top, false)),
     w: Int8Array.from(integers(rng, g.outC * convK(g), range.lo, range.hi, weightBits === 1)),
     rest: [
       Float32Array.from({ length: g.outC }, () => spread * (0.2 + 4 * rng.uniform())),
-      Float32Array.from({ length: g.outC }, () => 255 * rng.uniform()),
+      Float32Array.from({ length: g.outC }, () => reach * rng.uniform()),
     ],
   };
 }

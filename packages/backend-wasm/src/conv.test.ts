@@ -70,6 +70,29 @@ describe.each(variantNames('int8', 'bitserial', 'lut', 'dual', 'dot8'))('%s', (v
   });
 });
 
+describe.each(VARIANTS.filter((v) => v.isa !== 'scalar' && v.kernel !== 'f32').map((v) => v.name))('%s: results of few codes', (variant) => {
+  it('equal the reference at ties, at steep, flat and no slopes, and where sums just fit 16 bits, or do not', async () => {
+    const rng = new Rng(20);
+    const { accepts } = VARIANTS.find((v) => v.name === variant)!;
+    const depthwise = variant.startsWith('depthwise');
+    const multipliers = [0.5, 0.25, 1, 0, 1e-30, 1e30, 2 ** -12, 0.1];
+    const shapes = depthwise
+      ? [[3, 3], [7, 7], [8, 8]].map(([kH, kW]) => withOutput({ ...PLAIN, batch: 1, inH: 9, inW: 11, inC: 19, outC: 19, groups: 19, kH, kW, padT: 1, padL: 2 }, 1))
+      : [[20, 3], [1364, 1], [1365, 1], [3640, 1], [3641, 1], [8191, 1], [8192, 1]].map(([inC, kH]) => withOutput({ ...PLAIN, batch: 1, inH: 4, inW: 3, inC, outC: 19, kH, kW: kH }, 0));
+    const cases = shapes.flatMap((g) => ([[1, 1], [2, 1], [1, 2], [2, 2], [3, 4], [4, 4], [5, 8], [8, 2], [8, 4]] as const).flatMap(([w, a]) => [0, 1, 2, 3].flatMap((codes): ConvCase[] => {
+      const c = integerCase(rng, g, w, a);
+      if (!accepts(c.params)) return [];
+      const lo = rng.int(3);
+      return [{
+        ...c, params: { ...c.params, output: 'codes', lo, hi: lo + codes },
+        rest: [Float32Array.from({ length: g.outC }, (_, i) => multipliers[(i + codes) % 8]), Float32Array.from({ length: g.outC }, (_, i) => lo + [0, 0.5, 1.5, 2, -40, 3.25][i % 6])],
+      }];
+    })));
+    if (cases.length > 0) await check(cases, variant);
+    else expect(variant).toMatch(/winograd/);
+  });
+});
+
 describe.each(variantNames('lut').filter((name) => name.startsWith('transposed_lut')))('%s', (variant) => {
   const pairs = [2, 3, 4, 5, 6].filter(isBits).flatMap((w) => ([1, 2] as const).filter((a) => a < w).map((a) => [w, a] as const));
 
@@ -173,11 +196,11 @@ describe.each(variantNames('winograd'))('%s', (variant) => {
   });
 });
 
-describe.each(['depthwise__simd128', 'depthwise__scalar'])('%s', (variant) => {
+describe.each(variantNames('depthwise'))('%s', (variant) => {
   it('equals the reference for all weight bits', () => check(integerCases(4, 2, true), variant));
   it('equals the reference on rows of several parts', () => {
     const rng = new Rng(10);
-    return check(wideDepthwise(rng).map((g) => integerCase(rng, g, 8, 8)), variant);
+    return check(wideDepthwise(rng).flatMap((g) => ([[8, 8], [4, 4], [2, 2], [8, 3], [7, 7]] as const).map(([w, a]) => integerCase(rng, g, w, a))), variant);
   });
 });
 

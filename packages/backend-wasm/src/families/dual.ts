@@ -3,7 +3,7 @@
  * 16 products an instruction where plain i16 have eight. The lower field is moved out before it can overflow into the upper one. Its
  * products spread least, and it holds most of them, with signed weights and centred activations, x − 2^(A−1).
  */
-import type { ConvParams } from '@bitloom/kernel-spec';
+import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha, weightBeta } from '@bitloom/numerics';
 import { countingOf, storeCodes } from '../epilogue.js';
 import { type Family, type FamilyKernel, type WasmFunction, countingParams, integerPacking, tileParams } from '../family.js';
@@ -27,6 +27,9 @@ function dualFlushPairs(w: number, a: number): number {
   return Math.floor((2 ** fieldShift(w) - 1) / (2 * (largest - least)));
 }
 
+/** Steps of four products between moves of the lower field. */
+const flushUnitsOf = (w: number, a: number): number => Math.floor(dualFlushPairs(w, a) / 2);
+
 /** Steps of four products until the i32 may overflow: |Σ v1·x| < 2^(31−s) − 1. */
 function groupUnits(w: number, a: number): number {
   const [least, largest] = products(w, a);
@@ -36,18 +39,22 @@ function groupUnits(w: number, a: number): number {
 interface DualShape {
   readonly weightBits: Bits;
   readonly activationBits: Bits;
+  /** Whether a call never moves the lower field but at the end. */
+  readonly once: boolean;
   /** Vectors of eight channels in a tile. */
   readonly width: number;
   readonly pixels: readonly number[];
 }
 
-function tile(s: DualShape, pixels: number, thresholds = 0): WasmFunction {
+/** @param once all steps of the call fit between two moves of the lower field */
+function tile(s: DualShape, pixels: number, once: boolean, thresholds = 0): WasmFunction {
   const { weightBits: w, activationBits: a, width } = s;
   const shift = fieldShift(w);
   const grid = tileGrid(width, pixels);
-  const flushUnits = Math.floor(dualFlushPairs(w, a) / 2);
-  return rendered('dual', `tile_dual_w${w}a${a}_${8 * width}x${pixels}${thresholds ? `_thresholds${thresholds}` : ''}`, {
+  const flushUnits = flushUnitsOf(w, a);
+  return rendered('dual', `tile_dual_w${w}a${a}_${8 * width}x${pixels}${once ? '_once' : ''}${thresholds ? `_thresholds${thresholds}` : ''}`, {
     ...grid,
+    once,
     params: thresholds ? countingParams : tileParams,
     counting: thresholds ? countingOf(thresholds, grid.columns.map((c) => c.cells.map(({ name }) => `a${name}`)), false, w) : null,
     channels: 8 * width,
@@ -80,11 +87,11 @@ function dualKernel(s: DualShape): FamilyKernel {
   const offset = 2 ** (a - 1);
   const [alpha, beta] = [weightAlpha(w), weightBeta(w)];
   return {
-    symbol: `dual_w${w}a${a}_${channels}`,
+    symbol: `dual_w${w}a${a}_${channels}${s.once ? '_once' : ''}`,
     channels,
     pixels: s.pixels,
-    tiles: s.pixels.map((p) => tile(s, p)),
-    counting: (thresholds, steps) => (steps <= groupUnits(w, a) ? [...s.pixels.map((p) => tile(s, p, thresholds)), storeCodes] : null),
+    tiles: s.pixels.map((p) => tile(s, p, s.once)),
+    counting: (thresholds, steps) => (steps <= groupUnits(w, a) ? [...s.pixels.map((p) => tile(s, p, s.once, thresholds)), storeCodes] : null),
     step: 4,
     grain: 1,
     grainBytes: 2,
@@ -105,5 +112,8 @@ export const dualFamilies: readonly Family[] = [{
   // Four instructions for a flush beside two for each pair.
   cost: (p) => tileCost(p, 8 * widthOf(p), 80 / (1 + 2 / dualFlushPairs(p.weightBits!, p.activationBits!)), 0.05),
   packing: integerPacking,
-  specialise: (p) => dualKernel({ weightBits: p.weightBits!, activationBits: p.activationBits!, width: widthOf(p), pixels: [4, 3, 2, 1] }),
+  specialise: (p) => {
+    const [w, a] = [p.weightBits!, p.activationBits!];
+    return dualKernel({ weightBits: w, activationBits: a, once: convK(p) <= 4 * Math.min(flushUnitsOf(w, a), groupUnits(w, a)), width: widthOf(p), pixels: [4, 3, 2, 1] });
+  },
 }];
