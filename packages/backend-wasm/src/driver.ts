@@ -11,7 +11,7 @@ import { alignUp } from '@bitloom/codegen';
 import { fail } from '@bitloom/diagnostics';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
-import { EPILOGUE_CHANNELS, type Epilogue, epilogueOf, thresholdsFunction } from './epilogue.js';
+import { EPILOGUE_CHANNELS, type Epilogue, constantFunctions, epilogueOf } from './epilogue.js';
 import type { Family, FamilyKernel, WasmFunction } from './family.js';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { range, rendered } from './render.js';
@@ -195,12 +195,12 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   }
   const float = p.kind === 'f32';
   const unpack = float ? null : unpackFunction(p);
-  const thresholds = epilogue.thresholds ? thresholdsFunction(epilogue.thresholds) : null;
-  const prepare = rendered('conv_prepare', `conv_prepare_${kernel.symbol}${thresholds ? `_${epilogue.symbol}` : ''}${suffix}`, {
-    d, channels: kernel.channels, unpack: unpack?.name ?? '', place: kernel.place.name, thresholds: thresholds?.name ?? '', blockConsts: EPILOGUE_CHANNELS * epilogue.constBytes, size: float ? 4 : 1,
+  const constants = float ? [] : constantFunctions(epilogue);
+  const prepare = rendered('conv_prepare', `conv_prepare_${kernel.symbol}${epilogue.thresholds ? `_${epilogue.symbol}` : ''}${suffix}`, {
+    d, channels: kernel.channels, unpack: unpack?.name ?? '', place: kernel.place.name, placeConstant: constants[0]?.name ?? '', size: float ? 4 : 1,
     alphaShift: float ? 0 : weightAlpha(p.weightBits!) - 1, beta: float ? 0 : weightBeta(p.weightBits!),
   });
-  functions.push(unpack, kernel.place, thresholds, prepare);
+  functions.push(unpack, kernel.place, ...constants, prepare);
   return { functions: functions.filter((f) => f !== null), run: driver, prepare: prepare.name, descriptorBytes: tables + 8 * kernel.pixels.length };
 }
 

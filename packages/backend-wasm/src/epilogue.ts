@@ -63,9 +63,6 @@ function functionOf(simd: boolean, p: ConvParams, unsigned: boolean, thresholds:
     : rendered('epilogue', name, view);
 }
 
-/** Multiplies. */
-export const plainEpilogue = (simd: boolean, p: ConvParams, unsigned: boolean): WasmFunction => functionOf(simd, p, unsigned, 0);
-
 /** How a convolution requantises. */
 export function epilogueOf(simd: boolean, p: ConvParams, sums: Sums): Epilogue {
   const thresholds = simd ? thresholdsOf(p, sums) : 0;
@@ -115,6 +112,14 @@ export function countingOf(thresholds: number, sums: readonly (readonly string[]
     }).text(),
   };
 }
+
+/** Puts what the epilogue reads of a channel into the prepared region. */
+const placeConstant = (e: Epilogue): WasmFunction => rendered('place_constant', `place_constant${e.thresholds ? `_${e.symbol}` : ''}`, {
+  d, thresholds: e.thresholds ? thresholdsFunction(e.thresholds).name : '', channels: EPILOGUE_CHANNELS, blockBytes: EPILOGUE_CHANNELS * e.constBytes,
+});
+
+/** What puts it there, and what that calls. */
+export const constantFunctions = (e: Epilogue): readonly [WasmFunction, ...WasmFunction[]] => [placeConstant(e), ...(e.thresholds ? [thresholdsFunction(e.thresholds)] : [])];
 
 /** Finds the thresholds of a channel. */
 export const thresholdsFunction = (thresholds: number): WasmFunction => rendered('thresholds', `thresholds${thresholds}`, { thresholds, lanes: 2 * EPILOGUE_CHANNELS });

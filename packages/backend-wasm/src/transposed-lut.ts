@@ -15,7 +15,7 @@ import { type ConvParams, convK, isPointwise } from '@bitloom/kernel-spec';
 import { weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, d, descriptorOf, geometry, scratchOffsets, unpackFunction } from './descriptor.js';
 import { gatherFunction } from './driver.js';
-import { plainEpilogue } from './epilogue.js';
+import { EPILOGUE_CHANNELS, type Epilogue, constantFunctions, epilogueOf } from './epilogue.js';
 import { type WasmFunction, integerPacking } from './family.js';
 import { interleaved, range, rendered } from './render.js';
 import type { ConvCode, WasmVariant } from './variants.js';
@@ -118,7 +118,10 @@ const blockBytes = (p: ConvParams): number => alignUp(tablesOf(p), 16) + tablesO
 const blocksBytes = (p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * blockBytes(p);
 /** Vectors that share a pass over the tables, if there are as many: more where tables come from afar. */
 const blockVectors = (p: ConvParams): number => (blocksBytes(p) > 1 << 20 ? 16 : 4);
-const constsBytes = (p: ConvParams): number => alignUp(p.outC * 4, SLACK);
+/** Sums are Σ v·u. */
+const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, { unsigned: false, offset: 0 });
+
+const constsBytes = (p: ConvParams): number => alignUp(alignUp(p.outC, EPILOGUE_CHANNELS) * epilogueFor(p).constBytes, SLACK);
 
 function numbersOf(p: ConvParams): {
   readonly values: Partial<Record<Field, number>>;
@@ -156,10 +159,12 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
   const packed = isPacked(p);
   const gather = packed && isPointwise(p) ? null : gatherFunction(true);
   const mode = !packed ? 'codes' : gather ? 'packed' : 'direct';
-  const [pack, indices, sums, epilogue, unpack] = [packFunction(a), indicesFunction(a), tile(isa, a), plainEpilogue(true, p, false), unpackFunction(p)];
+  const [pack, indices, sums, unpack] = [packFunction(a), indicesFunction(a), tile(isa, a), unpackFunction(p)];
+  const epilogue = epilogueFor(p);
+  const constants = constantFunctions(epilogue);
   const outShift = p.output === 'codes' ? 0 : 2;
-  const run = rendered('transposed_lut', `transposed_lut_a${a}_${mode}_${p.output}__${isa}`, {
-    d, packed, gather: gather?.name ?? '', pack: pack.name, indices: indices.name, tile: sums.name, epilogue: epilogue.name,
+  const run = rendered('transposed_lut', `transposed_lut_a${a}_${mode}_${epilogue.symbol}__${isa}`, {
+    d, packed, gather: gather?.name ?? '', pack: pack.name, indices: indices.name, tile: sums.name, epilogue: epilogue.function.name, constStep: EPILOGUE_CHANNELS * epilogue.constBytes,
     codes: !packed ? d.ring : gather ? d.stage : `(i32.add ${d.ring} (i32.mul (i32.add ${get('p')} ${get('v')}) ${d.pixelBytes}))`,
     outStep: 8 << outShift, halves: [0, 1].map((i) => ({ first: i * CHANNELS, bytes: i * CHANNELS * 4 })),
   });
@@ -173,15 +178,15 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
       .reduce((x, y) => `(i32.or ${x} ${y})`),
   });
   const beta = weightBeta(w);
-  const prepare = rendered('transposed_lut_prepare', `transposed_lut_prepare_w${w}`, {
-    d, unpack: unpack.name, chunks: chunks.name, beta, betas: splat(beta),
+  const prepare = rendered('transposed_lut_prepare', `transposed_lut_prepare_w${w}${epilogue.thresholds ? `_${epilogue.symbol}` : ''}`, {
+    d, placeConstant: constants[0].name, unpack: unpack.name, chunks: chunks.name, beta, betas: splat(beta),
     // Bit i of the number of an entry is whether it has weight i.
     pairs: [0, 2].map((first) => ({
       weights: [first, first + 1].map((index) => ({ index, mask: `(v128.const i8x16${range(16).map((i) => ((i >> index) & 1 ? ' 255' : ' 0')).join('')})` })),
     })),
   });
   return {
-    functions: [run, gather, pack, indices, sums, epilogue, prepare, chunks, unpack].filter((f) => f !== null),
+    functions: [run, gather, pack, indices, sums, epilogue.function, prepare, ...constants, chunks, unpack].filter((f) => f !== null),
     run: run.name, prepare: prepare.name, descriptorBytes: 4 * FIELDS.length,
   };
 }
@@ -210,7 +215,7 @@ const variant = (isa: TableIsa): WasmVariant => ({
   packing: integerPacking,
   scratch: (p, part = p) => scratchOffsets(numbersOf(part).scratch).bytes,
   prepared: (p) => constsBytes(p) + blocksBytes(p) + SLACK,
-  symbol: (p) => `transposed_lut_w${p.weightBits}__${isa}`,
+  symbol: (p) => `transposed_lut_w${p.weightBits}_${epilogueFor(p).symbol}__${isa}`,
   code: (p) => codeOf(isa, p),
   descriptor: (p, a, part = p) => {
     const n = numbersOf(part);

@@ -19,7 +19,7 @@ import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { coverRow } from './driver.js';
-import { plainEpilogue } from './epilogue.js';
+import { type Epilogue, constantFunctions, epilogueOf } from './epilogue.js';
 import { integerPacking } from './family.js';
 import { dotTile } from './families/dot.js';
 import { range, rendered } from './render.js';
@@ -167,31 +167,35 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
   const bits = p.weightBits!;
   const [copy, fill, padded, unpack] = [bytesFunction(true, true), bytesFunction(true, false), paddedRow(true), unpackFunction(p)];
   const row = rendered('conv_row', 'conv_row_plain', { d, row: padded.name, copy: copy.name, convert: '', rowSums: '' });
-  const epilogue = plainEpilogue(true, p, false);
+  const epilogue = epilogueFor(p);
+  const constants = constantFunctions(epilogue);
   const tiles = PIXELS.map((n) => dotTile('i16', n, CHANNELS / 4));
   const [input, output] = [inputTransform(f), outputTransform(f)];
   const tables = 4 * FIELDS.length;
   const outShift = p.output === 'codes' ? 0 : 2;
   const positions = positionsOf(f);
-  const run = rendered('winograd', `winograd${f.size}_${p.output}`, {
-    d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.name, outStep: CHANNELS << outShift,
+  const run = rendered('winograd', `winograd${f.size}_${epilogue.symbol}`, {
+    d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.function.name, constStep: CHANNELS * epilogue.constBytes, outStep: CHANNELS << outShift,
     positions, sizeShift: f.sizeShift, fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
     tiles: PIXELS.map((count, i) => ({ count, symbol: tiles[i].name, offset: 4 * i, accBytes: count * CHANNELS * 4 })),
   });
   const o = arithmetic('i32');
-  const prepare = rendered('winograd_prepare', `winograd${f.size}_prepare_w${bits}`, {
-    d, unpack: unpack.name, alphaShift: weightAlpha(bits) - 1, beta: weightBeta(bits), nine: range(9), positions,
+  const prepare = rendered('winograd_prepare', `winograd${f.size}_prepare_w${bits}${epilogue.thresholds ? `_${epilogue.symbol}` : ''}`, {
+    d, placeConstant: constants[0].name, unpack: unpack.name, alphaShift: weightAlpha(bits) - 1, beta: weightBeta(bits), nine: range(9), positions,
     // Rows of the kernel first, so that g is (size + 2)×3.
     rows: range(3).flatMap((j) => f.weights(o, get(`v${j}`), get(`v${3 + j}`), get(`v${6 + j}`)).map((value, i) => ({ name: `${i}${j}`, value }))),
     outputs: range(f.size + 2).flatMap((i) => f.weights(o, get(`g${i}0`), get(`g${i}1`), get(`g${i}2`))),
   });
   return {
-    functions: [run, row, padded, copy, fill, input, output, epilogue, ...tiles, prepare, unpack],
+    functions: [run, row, padded, copy, fill, input, output, epilogue.function, ...tiles, prepare, ...constants, unpack],
     run: run.name, prepare: prepare.name, descriptorBytes: tables + 8 * PIXELS.length,
   };
 }
 
-const constsBytes = (p: ConvParams): number => alignUp(p.outC * 4, SLACK);
+/** Sums are Σ v·u. */
+const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, { unsigned: false, offset: 0 });
+
+const constsBytes = (p: ConvParams): number => alignUp(alignUp(p.outC, CHANNELS) * epilogueFor(p).constBytes, SLACK);
 const blocksBytes = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * positionsOf(f) * Math.ceil(p.inC / 2) * 32;
 
 /**
@@ -221,7 +225,7 @@ const winograd = (name: string, f: Algorithm): WasmVariant => ({
   packing: integerPacking,
   scratch: (p, part = p) => scratchOffsets(numbersOf(f, part).scratch).bytes,
   prepared: (p) => constsBytes(p) + blocksBytes(f, p) + SLACK,
-  symbol: (p) => `winograd${f.size}_w${p.weightBits}__simd128`,
+  symbol: (p) => `winograd${f.size}_w${p.weightBits}_${epilogueFor(p).symbol}__simd128`,
   code: (p) => codeOf(f, p),
   descriptor: (p, a, part = p) => {
     const n = numbersOf(f, part);
