@@ -155,6 +155,24 @@ class RandomNest {
     this.scope = [];
     return [{ s: 'for', v, n: e.i32(1 + this.rng.int(40)), body }];
   }
+  /** One loop over up to 40 elements that computes and stores numbers that fit bytes, and reads what it stored. */
+  bytes(depth: number): Stmt[] {
+    const { rng } = this;
+    const v = `i${this.names++}`;
+    this.scope.push({ name: v, t: 'i32', loop: true });
+    const at = rng.int(2) ? variable(v) : e.add(variable(v), e.i32(rng.int(20)));
+    const body = Array.from({ length: 1 + rng.int(3) }, (): Stmt[] => {
+      const name = `t${this.names++}`;
+      const x = this.lineExpr(pick(rng, this.types), depth, variable(v));
+      this.scope.push({ name, t: x.t, loop: false });
+      const t = variable(name, x.t);
+      const buf = pick(rng, OPERANDS.flatMap((o, i) => (i >= DTYPE_NAMES.length && ['u8', 'bool', 'i8'].includes(o.dtype) ? [i] : [])));
+      const byte = t.t === 'f32' ? e.cast('i32', e.nearest(e.pmin(e.f32(255 - rng.int(3)), e.pmax(e.f32(rng.int(3)), t)))) : rng.int(2) ? e.and(e.max(t, e.i32(0)), e.i32(255)) : e.min(e.max(t, e.i32(0)), e.i32(200));
+      return [{ s: 'let', name, x }, { s: 'store', buf, at, x: rng.int(6) ? byte : e.add(byte, loadOf(OPERANDS, buf, at)) }];
+    }).flat();
+    this.scope = [];
+    return [{ s: 'for', v, n: e.i32(1 + rng.int(40)), body }];
+  }
   private lineExpr(t: Scalar, depth: number, lane: Expr): Expr {
     const x = this.expr(t, depth);
     const load = loadOf(OPERANDS, pick(this.rng, this.buffers(t)), this.rng.int(2) ? lane : e.add(lane, e.i32(this.rng.int(20))));
@@ -230,6 +248,14 @@ describe.each(TARGETS)('nests on %s', (target) => {
     const bodies = Array.from({ length: 200 }, () => new RandomNest(rng, ['i32', 'f32']).line(4));
     await compare(bodies.map((b) => cleared(OPERANDS, DTYPE_NAMES.length, b)), inputs, target);
     expect(bodies.filter((b) => isVector(b)).length).toBeGreaterThan(60);
+  });
+
+  it('equal runNest on random lines of bytes, of which many are stored 16 at a time', async () => {
+    const rng = new Rng(7);
+    const inputs = DTYPE_NAMES.map((d) => fill(rng, d, ELEMENTS));
+    const bodies = Array.from({ length: 300 }, () => new RandomNest(rng, ['i32', 'f32']).bytes(2));
+    await compare(bodies.map((b) => cleared(OPERANDS, DTYPE_NAMES.length, b)), inputs, target);
+    expect(bodies.filter((body) => printNest({ operands: OPERANDS, body }, true, new Set()).includes('narrow_i16x8_u')).length).toBeGreaterThan(25);
   });
 
   it('equal runNest on every scalar function', async () => {

@@ -13,6 +13,8 @@ type WasmType = Scalar | 'v128';
 
 /** Lanes of a v128 of 32-bit elements. */
 const LANES = 4;
+/** Vectors at a time where a loop stores bytes. */
+const PARTS = 4;
 
 const LOAD: Readonly<Record<DType, string>> = {
   f32: 'f32.load', f64: 'f64.load', i64: 'i64.load', u64: 'i64.load', u32: 'i64.load32_u', i32: 'i32.load',
@@ -23,15 +25,20 @@ const STORE: Readonly<Record<DType, string>> = {
   i16: 'i32.store16', u16: 'i32.store16', i8: 'i32.store8', u8: 'i32.store8', bool: 'i32.store8',
 };
 /** Four consecutive elements as four 32-bit lanes. */
-const LOAD4: Readonly<Partial<Record<DType, (address: string) => string>>> = {
-  f32: (a) => `(v128.load align=4 ${a})`,
-  i32: (a) => `(v128.load align=4 ${a})`,
-  i16: (a) => `(v128.load16x4_s align=2 ${a})`,
-  u16: (a) => `(v128.load16x4_u align=2 ${a})`,
+const LOAD4: Readonly<Partial<Record<DType, (address: string, offset: string) => string>>> = {
+  f32: (a, o) => `(v128.load ${o}align=4 ${a})`,
+  i32: (a, o) => `(v128.load ${o}align=4 ${a})`,
+  i16: (a, o) => `(v128.load16x4_s ${o}align=2 ${a})`,
+  u16: (a, o) => `(v128.load16x4_u ${o}align=2 ${a})`,
   i8: (a) => `(i32x4.extend_low_i16x8_s (i16x8.extend_low_i8x16_s (v128.load32_zero align=1 ${a})))`,
   u8: (a) => `(i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero align=1 ${a})))`,
   bool: (a) => `(i32x4.extend_low_i16x8_u (i16x8.extend_low_i8x16_u (v128.load32_zero align=1 ${a})))`,
 };
+/** Sign of the extension of bytes. */
+const BYTE: Readonly<Partial<Record<DType, 's' | 'u'>>> = { i8: 's', u8: 'u', bool: 'u' };
+/** Four of 16 bytes. */
+const quarter = (sign: 's' | 'u', part: number, v: string): string =>
+  `(i32x4.extend_${part % 2 ? 'high' : 'low'}_i16x8_${sign} (i16x8.extend_${part < 2 ? 'low' : 'high'}_i8x16_${sign} ${v}))`;
 /** Low bytes (or halves) of the four lanes side by side, as stores wrap; `v` names a scratch local. */
 const narrow = (bytes: number, x: string, v: string): string => {
   const lanes = Array.from({ length: 16 }, (_, i) => (i < 4 * bytes ? Math.floor(i / bytes) * 4 + (i % bytes) : 0));
@@ -136,6 +143,9 @@ class FunctionPrinter {
   private values = new Map<Expr, string>();
   private vectors = new Map<Expr, string>();
   private masks = new Map<Expr, string>();
+  /** Which of {@link PARTS} vectors is printed, and the locals that hold the loaded bytes of all; null where there is one vector. */
+  private part = 0;
+  private loaded: Map<Expr, string> | null = null;
   /** Whether an expression gives a comparison's 0 or 1, so that masks can be combined bit by bit. */
   private readonly isBoolean = perNode<boolean>(
     (x, self) => x.k === 'cmp' || (x.k === 'bin' && (x.op === 'and' || x.op === 'or' || x.op === 'xor') && self(x.a) && self(x.b)),
@@ -171,7 +181,7 @@ class FunctionPrinter {
     return text;
   }
   private local(name: string, type: WasmType): string {
-    const key = type === 'v128' ? `${name}:v` : name;
+    const key = type === 'v128' ? `${name}:v${this.part}` : name;
     let n = this.names.get(key);
     if (!n) this.names.set(key, (n = this.fresh(type)));
     return n;
@@ -365,10 +375,12 @@ class FunctionPrinter {
       [end, vectorEnd] = [`(local.get ${n})`, `(local.get ${m})`];
     }
     this.line(`(local.set ${v} (i32.const 0))`);
+    const wideEnd = count !== null && this.isWide(s, kinds) ? count - (count % (PARTS * LANES)) : 0;
     if (count === null) this.line(`(if (i32.gt_s ${vectorEnd} (i32.const 0)) (then`);
     // What the body hoists is known once it is printed.
     const at = this.lines.length;
-    this.counted(v, LANES, vectorEnd, s.body, vectorStatement);
+    if (wideEnd > 0) this.counted(v, PARTS * LANES, constantText('i32', wideEnd), s.body, this.wideStatement(scope));
+    if (count === null || count - wideEnd >= LANES) this.counted(v, LANES, vectorEnd, s.body, vectorStatement);
     const body = this.lines.splice(at);
     for (const [text, name] of hoisted) this.line(`(local.set ${name} ${text})`);
     this.lines.push(...body);
@@ -483,6 +495,54 @@ class FunctionPrinter {
     return statement;
   }
 
+  /**
+   * Whether a loop may run {@link PARTS} vectors at a time, whose results are stored together: it does nothing but load, compute and store bytes that
+   * need no wrapping. Loads and stores of four bytes are a quarter of the time of such loops.
+   */
+  private isWide(s: Extract<Stmt, { s: 'for' }>, kinds: Kinds): boolean {
+    const stride = strides(kinds);
+    const plain = perNode<boolean>((x, self) => x.k !== 'call' && childrenOf(x).every(self));
+    return s.body.every((t) => {
+      if (t.s === 'for' || t.s === 'if' || !expressionsOf(t).every(plain)) return false;
+      if (t.s !== 'store') return true;
+      const { lo, hi } = this.ranges.int(t.x);
+      return BYTE[this.operands[t.buf].dtype] === 'u' && lo >= 0 && hi <= 255 && stride(t.at) === 1;
+    });
+  }
+
+  /** One statement for all {@link PARTS}. */
+  private wideStatement(scope: VectorScope): (s: Stmt) => void {
+    return (s) => {
+      if (s.s !== 'store' && s.s !== 'let' && s.s !== 'set') fail('E901', 'nest: a wide loop in another');
+      if (s.s !== 'store' && scope.kinds.get(s.name) !== 'vector') return this.statement(s);
+      this.loaded = new Map();
+      const values = Array.from({ length: PARTS }, (_, part) => {
+        this.part = part;
+        this.begin(s.x);
+        const name = s.s === 'store' ? this.local('#bytes', 'v128') : this.local(s.name, 'v128');
+        this.line(`(local.set ${name} ${this.vector(s.x, scope)})`);
+        return `(local.get ${name})`;
+      });
+      [this.part, this.loaded] = [0, null];
+      if (s.s !== 'store') return;
+      this.begin(s.at);
+      const [low, high] = [0, 2].map((i) => `(i16x8.narrow_i32x4_s ${values[i]} ${values[i + 1]})`);
+      this.line(`(v128.store align=1 ${this.address(s.buf, s.at)} (i8x16.narrow_i16x8_u ${low} ${high}))`);
+    };
+  }
+
+  /** Four consecutive elements. */
+  private load4(x: Extract<Expr, { k: 'load' }>): string {
+    const { dtype } = this.operands[x.buf];
+    const sign = BYTE[dtype];
+    if (!this.loaded || !sign) return LOAD4[dtype]!(this.address(x.buf, x.at), this.part ? `offset=${this.part * LANES * DTYPES[dtype].bytes} ` : '');
+    let bytes = this.loaded.get(x);
+    if (bytes) return quarter(sign, this.part, bytes);
+    const name = this.fresh('v128');
+    this.loaded.set(x, `(local.get ${name})`);
+    return quarter(sign, this.part, `(local.tee ${name} (v128.load align=1 ${this.address(x.buf, x.at)}))`);
+  }
+
   /** Stores lanes `apart` elements from each other. */
   private scatter(s: Extract<Stmt, { s: 'store' }>, bytes: 1 | 2 | 4, apart: number, scope: VectorScope): void {
     this.scratch('i32', 1, (at) => {
@@ -522,7 +582,7 @@ class FunctionPrinter {
     const stride = scope.stride(x);
     if (stride === 0) return this.splat(x, scope);
     if (stride !== null) {
-      const steps = this.hoist(`(v128.const i32x4 0 ${stride} ${(2 * stride) | 0} ${(3 * stride) | 0})`, scope);
+      const steps = this.hoist(`(v128.const i32x4 ${[0, 1, 2, 3].map((lane) => ((LANES * this.part + lane) * stride) | 0).join(' ')})`, scope);
       return `(i32x4.add (i32x4.splat ${this.scalar(x)}) ${steps})`;
     }
     const v = (y: Expr): string => this.vector(y, scope);
@@ -530,7 +590,7 @@ class FunctionPrinter {
       case 'var':
         return `(local.get ${this.local(x.name, 'v128')})`;
       case 'load':
-        return LOAD4[this.operands[x.buf].dtype]!(this.address(x.buf, x.at));
+        return this.load4(x);
       case 'un':
         if (x.op === 'frombits') return v(x.x);
         if (x.op === 'bits') {
@@ -589,7 +649,7 @@ class FunctionPrinter {
     const kinds = new Map<string, Kind>([...f.params, ...f.lets.map((l) => l.name)].map((n) => [n, 'vector']));
     const params = f.params.map((p) => {
       const text = ` (param $${p} ${type})`;
-      this.names.set(lanes ? `${p}:v` : p, `$${p}`);
+      this.names.set(lanes ? `${p}:v0` : p, `$${p}`);
       return text;
     });
     const scope: VectorScope = { kinds, stride: strides(kinds), invariant: () => true, hoisted: null };

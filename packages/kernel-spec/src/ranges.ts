@@ -75,6 +75,11 @@ export class Ranges {
         return LOAD_RANGE[this.operands[x.buf].dtype] ?? I32_RANGE;
       case 'cmp':
         return span(0, 1);
+      case 'cast': {
+        // Saturates, of what is never NaN.
+        const of = this.float(x.x);
+        return of ? span(...[of.lo, of.hi].map((v) => Math.min(Math.max(Math.trunc(v), I32_RANGE.lo), I32_RANGE.hi))) : I32_RANGE;
+      }
       case 'sel':
         return span(this.int(x.a).lo, this.int(x.a).hi, this.int(x.b).lo, this.int(x.b).hi);
       case 'bin': {
