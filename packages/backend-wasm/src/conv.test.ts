@@ -75,7 +75,7 @@ describe.each(VARIANTS.filter((v) => v.isa !== 'scalar' && v.kernel !== 'f32').m
     const rng = new Rng(20);
     const { accepts } = VARIANTS.find((v) => v.name === variant)!;
     const depthwise = variant.startsWith('depthwise');
-    const multipliers = [0.5, 0.25, 1, 0, 1e-30, 1e30, 2 ** -12, 0.1];
+    const multipliers = [0.5, 0.25, 1, 0, 1e-30, Infinity, 2 ** -12, 0.1];
     const shapes = depthwise
       ? [[3, 3], [7, 7], [8, 8]].map(([kH, kW]) => withOutput({ ...PLAIN, batch: 1, inH: 9, inW: 11, inC: 19, outC: 19, groups: 19, kH, kW, padT: 1, padL: 2 }, 1))
       : [[20, 3], [1364, 1], [1365, 1], [3640, 1], [3641, 1], [8191, 1], [8192, 1]].map(([inC, kH]) => withOutput({ ...PLAIN, batch: 1, inH: 4, inW: 3, inC, outC: 19, kH, kW: kH }, 0));
@@ -85,7 +85,7 @@ describe.each(VARIANTS.filter((v) => v.isa !== 'scalar' && v.kernel !== 'f32').m
       const lo = rng.int(3);
       return [{
         ...c, params: { ...c.params, output: 'codes', lo, hi: lo + codes },
-        rest: [Float32Array.from({ length: g.outC }, (_, i) => multipliers[(i + codes) % 8]), Float32Array.from({ length: g.outC }, (_, i) => lo + [0, 0.5, 1.5, 2, -40, 3.25][i % 6])],
+        rest: [Float32Array.from({ length: g.outC }, (_, i) => multipliers[(i + codes) % 8]), Float32Array.from({ length: g.outC }, (_, i) => lo + [0, 0.5, 1.5, 2, -Infinity, 3.25, -40][i % 7])],
       }];
     })));
     if (cases.length > 0) await check(cases, variant);
