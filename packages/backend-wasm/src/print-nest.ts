@@ -536,7 +536,7 @@ class FunctionPrinter {
     const { dtype } = this.operands[x.buf];
     const sign = BYTE[dtype];
     if (!this.loaded || !sign) return LOAD4[dtype]!(this.address(x.buf, x.at), this.part ? `offset=${this.part * LANES * DTYPES[dtype].bytes} ` : '');
-    let bytes = this.loaded.get(x);
+    const bytes = this.loaded.get(x);
     if (bytes) return quarter(sign, this.part, bytes);
     const name = this.fresh('v128');
     this.loaded.set(x, `(local.get ${name})`);
