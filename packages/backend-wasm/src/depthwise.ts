@@ -9,7 +9,7 @@ import { type KernelName, alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK, convMacs } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
-import { EPILOGUE_CHANNELS, sumsFit, thresholdsFunction, thresholdsOf } from './epilogue.js';
+import { EPILOGUE_CHANNELS, codesAbove, storeCodes, sumsFit, thresholdsFunction, thresholdsOf } from './epilogue.js';
 import { type Isa, type WasmFunction, integerPacking } from './family.js';
 import { range, rendered } from './render.js';
 import type { ConvCode, WasmVariant } from './variants.js';
@@ -54,7 +54,7 @@ function shapeOf(isa: Isa, p: ConvParams): Shape {
   const form: Form = isa === 'scalar' ? 'scalar' : float ? 'float' : isNarrow(p) ? (isa === 'relaxed' ? 'dot8' : 'multiply') : 'dot16';
   const pairs = form === 'dot16' || form === 'dot8';
   const lanes = form === 'dot8' || form === 'multiply' ? EPILOGUE_CHANNELS : 4;
-  const thresholds = lanes > 4 ? thresholdsOf(p, SUMS) : 0;
+  const thresholds = lanes === EPILOGUE_CHANNELS ? thresholdsOf(p, SUMS) : 0;
   return {
     form, float, pairs, lanes, thresholds,
     // Dilated taps never share a pair.
@@ -132,7 +132,10 @@ function tileFunction(s: Shape, p: ConvParams, kind: string): WasmFunction {
       ...view,
       multiply: s.form === 'multiply' ? 'i16x8.mul' : 'i16x8.relaxed_dot_i8x16_i7x16_s',
       thresholds: range(s.thresholds).map((index) => ({ index, offset: VECTOR * (1 + index) })),
-      pixels: pixels.map((index) => ({ index, before: index - 1, lane: index % 2, even: index - (index % 2) })),
+      storeCodes: storeCodes.name,
+      pixels: pixels.map((index) => ({
+        index, before: index - 1, lane: index % 2, even: index - (index % 2), above: codesAbove(`a${index}`, range(s.thresholds).map((j) => `t${j}`)),
+      })),
       halves: [{ name: 'b', half: 'low', at: 0 }, { name: 'h', half: 'high', at: 1 }],
     });
   }
@@ -205,7 +208,7 @@ function codeOf(isa: Isa, p: ConvParams): ConvCode {
     d, pairs: s.pairs, row: row.name, tile: tile.name, slots, first: half('(local.get $v)'),
   });
   return {
-    functions: [run, row, ...(s.pairs ? [fill, fillPairs] : [padded, copy, fill, widen]), tile, prepare, thresholds, unpack].filter((f) => f !== null),
+    functions: [run, row, ...(s.pairs ? [fill, fillPairs] : [padded, copy, fill, widen]), tile, s.lanes === EPILOGUE_CHANNELS ? storeCodes : null, prepare, thresholds, unpack].filter((f) => f !== null),
     run: run.name, prepare: prepare.name, descriptorBytes: 4 * FIELDS.length,
   };
 }

@@ -159,7 +159,7 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   const tileOffset = (i: number): number => 4 * i;
   const tiles = counting ?? kernel.tiles;
   const block = rendered(counting ? 'conv_block_counting' : 'conv_block', `conv_block_${kernel.symbol}_${kind}${counting ? '_counting' : ''}${suffix}`, {
-    d, channels: kernel.channels, accs, outShift, outStep: kernel.channels << outShift, epilogue: epilogue.function.name, constStep: kernel.channels * epilogue.constBytes,
+    d, channels: kernel.channels, accs, outShift, outStep: kernel.channels << outShift, epilogue: epilogue.functions[0].name, constStep: kernel.channels * epilogue.constBytes,
     fullTiles: tables, lastTiles: tables + tileOffset(kernel.pixels.length),
     tiles: kernel.pixels.map((count, i) => ({ count, symbol: tiles[i].name, offset: tileOffset(i), accBytes: count * accs })),
     parts: range(Math.ceil(kernel.channels / EPILOGUE_CHANNELS)).map((i) => ({
@@ -170,7 +170,7 @@ function convCode(family: Family, p: ConvParams, kernel: FamilyKernel, n: Number
   const rowSums = kernel.unsigned ? rendered('row_sums', `row_sums${suffix}`, { simd }) : null;
   const convert = kernel.convert?.name ?? '';
   const driver = `conv_${n.mode}_${kernel.symbol}_${kind}${counting ? '_counting' : ''}${suffix}`;
-  const functions: (WasmFunction | null)[] = [block, ...(counting ? [] : [epilogue.function]), ...tiles, kernel.convert, rowSums];
+  const functions: (WasmFunction | null)[] = [block, ...(counting ? [] : epilogue.functions), ...tiles, kernel.convert, rowSums];
   if (n.mode === 'rows') {
     const [copy, fill] = [bytesFunction(simd, true), bytesFunction(simd, false)];
     const padded = paddedRow(simd);

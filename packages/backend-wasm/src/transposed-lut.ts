@@ -164,7 +164,7 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
   const constants = constantFunctions(epilogue);
   const outShift = p.output === 'codes' ? 0 : 2;
   const run = rendered('transposed_lut', `transposed_lut_a${a}_${mode}_${epilogue.symbol}__${isa}`, {
-    d, packed, gather: gather?.name ?? '', pack: pack.name, indices: indices.name, tile: sums.name, epilogue: epilogue.function.name, constStep: EPILOGUE_CHANNELS * epilogue.constBytes,
+    d, packed, gather: gather?.name ?? '', pack: pack.name, indices: indices.name, tile: sums.name, epilogue: epilogue.functions[0].name, constStep: EPILOGUE_CHANNELS * epilogue.constBytes,
     codes: !packed ? d.ring : gather ? d.stage : `(i32.add ${d.ring} (i32.mul (i32.add ${get('p')} ${get('v')}) ${d.pixelBytes}))`,
     outStep: 8 << outShift, halves: [0, 1].map((i) => ({ first: i * CHANNELS, bytes: i * CHANNELS * 4 })),
   });
@@ -186,7 +186,7 @@ function codeOf(isa: TableIsa, p: ConvParams): ConvCode {
     })),
   });
   return {
-    functions: [run, gather, pack, indices, sums, epilogue.function, prepare, ...constants, chunks, unpack].filter((f) => f !== null),
+    functions: [run, gather, pack, indices, sums, ...epilogue.functions, prepare, ...constants, chunks, unpack].filter((f) => f !== null),
     run: run.name, prepare: prepare.name, descriptorBytes: 4 * FIELDS.length,
   };
 }

@@ -175,7 +175,7 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
   const outShift = p.output === 'codes' ? 0 : 2;
   const positions = positionsOf(f);
   const run = rendered('winograd', `winograd${f.size}_${epilogue.symbol}`, {
-    d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.function.name, constStep: CHANNELS * epilogue.constBytes, outStep: CHANNELS << outShift,
+    d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.functions[0].name, constStep: CHANNELS * epilogue.constBytes, outStep: CHANNELS << outShift,
     positions, sizeShift: f.sizeShift, fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
     tiles: PIXELS.map((count, i) => ({ count, symbol: tiles[i].name, offset: 4 * i, accBytes: count * CHANNELS * 4 })),
   });
@@ -187,7 +187,7 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
     outputs: range(f.size + 2).flatMap((i) => f.weights(o, get(`g${i}0`), get(`g${i}1`), get(`g${i}2`))),
   });
   return {
-    functions: [run, row, padded, copy, fill, input, output, epilogue.function, ...tiles, prepare, ...constants, unpack],
+    functions: [run, row, padded, copy, fill, input, output, ...epilogue.functions, ...tiles, prepare, ...constants, unpack],
     run: run.name, prepare: prepare.name, descriptorBytes: tables + 8 * PIXELS.length,
   };
 }

@@ -46,9 +46,8 @@ interface DualShape {
   readonly pixels: readonly number[];
 }
 
-/** @param once all steps of the call fit between two moves of the lower field */
-function tile(s: DualShape, pixels: number, once: boolean, thresholds = 0): WasmFunction {
-  const { weightBits: w, activationBits: a, width } = s;
+function tile(s: DualShape, pixels: number, thresholds = 0): WasmFunction {
+  const { weightBits: w, activationBits: a, once, width } = s;
   const shift = fieldShift(w);
   const grid = tileGrid(width, pixels);
   const flushUnits = flushUnitsOf(w, a);
@@ -90,8 +89,8 @@ function dualKernel(s: DualShape): FamilyKernel {
     symbol: `dual_w${w}a${a}_${channels}${s.once ? '_once' : ''}`,
     channels,
     pixels: s.pixels,
-    tiles: s.pixels.map((p) => tile(s, p, s.once)),
-    counting: (thresholds, steps) => (steps <= groupUnits(w, a) ? [...s.pixels.map((p) => tile(s, p, s.once, thresholds)), storeCodes] : null),
+    tiles: s.pixels.map((p) => tile(s, p)),
+    counting: (thresholds, steps) => (steps <= groupUnits(w, a) ? [...s.pixels.map((p) => tile(s, p, thresholds)), storeCodes] : null),
     step: 4,
     grain: 1,
     grainBytes: 2,
