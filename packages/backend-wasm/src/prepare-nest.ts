@@ -22,7 +22,7 @@ export function childrenOf(x: Expr): readonly Expr[] {
 }
 
 /** The same expression over other children, in the order of {@link childrenOf}. */
-function withChildren(x: Expr, c: readonly Expr[]): Expr {
+export function withChildren(x: Expr, c: readonly Expr[]): Expr {
   switch (x.k) {
     case 'const':
     case 'var':

@@ -4,9 +4,10 @@
  */
 import { fail } from '@bitloom/diagnostics';
 import {
-  type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, ROUNDER, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest,
+  type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, ROUNDER, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest, e,
 } from '@bitloom/kernel-spec';
 import { type DType, DTYPES } from '@bitloom/tensor';
+import { type KnownBytes, knownBytes, printTable, saturating, tableOf } from './bytes.js';
 import { childrenOf, expressionsOf, perNode, prepareNest, statementsOf, writesOf } from './prepare-nest.js';
 
 type WasmType = Scalar | 'v128';
@@ -379,7 +380,7 @@ class FunctionPrinter {
     if (count === null) this.line(`(if (i32.gt_s ${vectorEnd} (i32.const 0)) (then`);
     // What the body hoists is known once it is printed.
     const at = this.lines.length;
-    if (wideEnd > 0) this.counted(v, PARTS * LANES, constantText('i32', wideEnd), s.body, this.wideStatement(scope));
+    if (wideEnd > 0) this.wideLoop(s.body, scope, (body, statement) => this.counted(v, PARTS * LANES, constantText('i32', wideEnd), body, statement));
     if (count === null || count - wideEnd >= LANES) this.counted(v, LANES, vectorEnd, s.body, vectorStatement);
     const body = this.lines.splice(at);
     for (const [text, name] of hoisted) this.line(`(local.set ${name} ${text})`);
@@ -510,11 +511,42 @@ class FunctionPrinter {
     });
   }
 
-  /** One statement for all {@link PARTS}. */
-  private wideStatement(scope: VectorScope): (s: Stmt) => void {
-    return (s) => {
-      if (s.s !== 'store' && s.s !== 'let' && s.s !== 'set') fail('E901', 'nest: a wide loop in another');
-      if (s.s !== 'store' && scope.kinds.get(s.name) !== 'vector') return this.statement(s);
+  /** Prints a loop of {@link isWide}, with the stores' bytes in the cheapest form that is known, and without locals that then nothing needs. */
+  private wideLoop(body: readonly Stmt[], scope: VectorScope, print: (body: readonly Stmt[], statement: (s: Stmt) => void) => void): void {
+    const known = new Map<string, KnownBytes>();
+    const tables = new Map<Stmt, string>();
+    const bytes = new Map<Stmt, string>();
+    const constant = (text: string): string => this.hoist(text, scope);
+    const forms = body.map((s): Stmt => {
+      if (s.s !== 'store') return s;
+      const found = tableOf(s.x, known, this.ranges);
+      const text = found && printTable(found.table, found.of.lo, found.of.hi, `(local.get ${found.of.local})`, constant);
+      const form = { ...s, x: text ? e.i32(0) : saturating(s.x, this.ranges) };
+      if (text) tables.set(form, text);
+      const local = this.fresh('v128');
+      const [name, k] = knownBytes(s.x, local, this.ranges) ?? [];
+      if (name && k) {
+        known.set(name, k);
+        bytes.set(form, local);
+      }
+      return form;
+    });
+    const needed = new Set<string>();
+    const read = (x: Expr): void => (x.k === 'var' ? void needed.add(x.name) : childrenOf(x).forEach(read));
+    const rest = forms.reduceRight<Stmt[]>((after, s) => {
+      if (s.s === 'let' && !needed.has(s.name)) return after;
+      expressionsOf(s).forEach(read);
+      return [s, ...after];
+    }, []);
+    print(rest, (s) => this.wideStatement(s, scope, tables.get(s), bytes.get(s)));
+  }
+
+  /** One statement for all {@link PARTS}: of a store, the text of its bytes where that is known, and the local that keeps them, if any. */
+  private wideStatement(s: Stmt, scope: VectorScope, table: string | undefined, kept: string | undefined): void {
+    if (s.s !== 'store' && s.s !== 'let' && s.s !== 'set') fail('E901', 'nest: a wide loop in another');
+    if (s.s !== 'store' && scope.kinds.get(s.name) !== 'vector') return this.statement(s);
+    let text = table;
+    if (text === undefined) {
       this.loaded = new Map();
       const values = Array.from({ length: PARTS }, (_, part) => {
         this.part = part;
@@ -525,10 +557,12 @@ class FunctionPrinter {
       });
       [this.part, this.loaded] = [0, null];
       if (s.s !== 'store') return;
-      this.begin(s.at);
       const [low, high] = [0, 2].map((i) => `(i16x8.narrow_i32x4_s ${values[i]} ${values[i + 1]})`);
-      this.line(`(v128.store align=1 ${this.address(s.buf, s.at)} (i8x16.narrow_i16x8_u ${low} ${high}))`);
-    };
+      text = `(i8x16.narrow_i16x8_u ${low} ${high})`;
+    }
+    if (s.s !== 'store') return;
+    this.begin(s.at);
+    this.line(`(v128.store align=1 ${this.address(s.buf, s.at)} ${kept ? `(local.tee ${kept} ${text})` : text})`);
   }
 
   /** Four consecutive elements. */
@@ -602,15 +636,16 @@ class FunctionPrinter {
         if (x.t === 'f32') return `(f32x4.${x.op} ${v(x.a)} ${v(x.b)})`;
         if (VECTOR_SHIFT[x.op]) return `(${VECTOR_SHIFT[x.op]} ${v(x.a)} ${this.scalar(x.b)})`;
         if (this.isBoolean(x)) return `(i32x4.neg ${this.mask(x, scope)})`;
+        if (x.op === 'add' && x.a.k === 'cast' && x.b.k === 'const' && (this.edges.get(x.a) ?? 0) < 2) {
+          const t = this.rounded(x.a);
+          if (t) return this.round(t, Number(x.b.v), scope);
+        }
         return `(${VECTOR_INT_BINARY[x.op]} ${v(x.a)} ${v(x.b)})`;
       case 'cmp':
         return `(i32x4.neg ${this.mask(x, scope)})`;
       case 'cast': {
         const t = this.rounded(x);
-        if (t) {
-          const [magic, bits] = [{ t: 'f32', v: ROUNDER.float }, { t: 'i32', v: ROUNDER.bits }].map((c) => this.splat({ k: 'const', ...c } as Expr, scope));
-          return `(i32x4.sub (f32x4.add ${v(t)} ${magic}) ${bits})`;
-        }
+        if (t) return this.round(t, 0, scope);
         return x.t === x.x.t ? v(x.x) : x.t === 'f32' ? `(f32x4.convert_i32x4_s ${v(x.x)})` : `(i32x4.trunc_sat_f32x4_s ${v(x.x)})`;
       }
       case 'sel':
@@ -621,6 +656,11 @@ class FunctionPrinter {
       case 'const':
         return fail('E901', 'nest: a constant is uniform');
     }
+  }
+
+  /** {@link ROUNDER} of `t`, plus `zero`. */
+  private round(t: Expr, zero: number, scope: VectorScope): string {
+    return `(i32x4.sub (f32x4.add ${this.vector(t, scope)} ${this.splat(e.f32(ROUNDER.float), scope)}) ${this.splat(e.i32(ROUNDER.bits - zero), scope)})`;
   }
 
   /** All ones in the lanes where `x` ≠ 0. */

@@ -44,6 +44,12 @@ export class Ranges {
     block(body);
   }
 
+  /** What a local is that is declared once and never set again; null for others. */
+  definition(name: string): Expr | null {
+    const local = this.locals.get(name);
+    return local?.s === 'let' ? local.x : null;
+  }
+
   /** Of an i32 expression. */
   int(x: Expr): Range {
     let r = this.ranges.get(x);
@@ -117,8 +123,8 @@ export class Ranges {
       case 'const':
         return Number.isNaN(Number(x.v)) ? null : span(Number(x.v));
       case 'var': {
-        const local = this.locals.get(x.name);
-        return local?.s === 'let' ? this.float(local.x) : null;
+        const definition = this.definition(x.name);
+        return definition && this.float(definition);
       }
       case 'cast': {
         if (x.x.t !== 'i32') return null;
@@ -161,8 +167,8 @@ export class Ranges {
   /** Whether an f32 expression is a whole number. */
   whole(x: Expr): boolean {
     if (x.k === 'var') {
-      const local = this.locals.get(x.name);
-      return local?.s === 'let' && this.whole(local.x);
+      const definition = this.definition(x.name);
+      return definition !== null && this.whole(definition);
     }
     return x.k === 'un' && x.op === 'nearest';
   }
