@@ -86,11 +86,11 @@ export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): Row
     flush,
     tiles: (p) => `${symbol(p)}_tiles`,
     place: `bl_lut_place_${t.isa}`,
-    convert: (p) => (t.tables(p) ? `bl_tables_a${p.activationBits}` : `bl_offsets_${t.isa}`),
+    convert: (p) => (t.tables(p) ? 'bl_tables_avx512' : `bl_offsets_${t.isa}`),
     parts: (p) => [
       ...parts,
       { name: `lut_${t.isa}`, render: () => renderCommon({ ...target, entries: 2 ** t.taps, planes: t.codeBits, avx512: t.isa === 'avx512' }) },
-      ...(t.tables(p) ? [{ name: `lut_tables_a${p.activationBits}`, render: () => renderTables({ a: p.activationBits, planes: upto(p.activationBits!), upper: upto(p.activationBits!).slice(1) }) }] : []),
+      ...(t.tables(p) ? [{ name: 'lut_tables_avx512', render: () => renderTables({}) }] : []),
       { name: symbol(p), render: () => renderLut(view(p)) },
     ],
   };

@@ -58,6 +58,8 @@ export interface Layout {
 
 /** bl_tile_pixels: positions of the largest tile. */
 const TILE_PIXELS = 8;
+/** Bytes of dot products that are requantised together, so few that they stay in the cache. */
+const HELD_BYTES = 16384;
 /** Output positions that share a pass over the weights of a block, at least. */
 const POSITIONS = 48;
 
@@ -75,6 +77,8 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const ring = height(rows);
   const segments = p.kH * (split ? p.kW : 1);
   const steps = f.channelwise ? 1 : Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
+  const stride = Math.min(f.vectors, Math.ceil(p.outC / groups / f.lanes)) * f.lanes;
+  const held = Math.min(rows * p.outW, Math.max(TILE_PIXELS, Math.floor(HELD_BYTES / (4 * stride))));
   const plane = columns * pixel;
   const row = up64(plane * f.planes(p) + 64);
   let scratch = 0;
@@ -85,14 +89,14 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   };
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
-    f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, rows * segments * 8, f.codes ? rows * p.outW * 4 : 0,
-    f.vectors * f.lanes * TILE_PIXELS * 4,
+    f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, (rows * segments + p.kH) * 8, f.codes ? rows * p.outW * 4 : 0,
+    stride * Math.max(held, TILE_PIXELS) * 4,
   ].map(take);
   const vectors = groups * Math.ceil(p.outC / groups / f.lanes);
   const vector = segments * steps * f.vectorBytes(p);
   const weights = up64(vectors * f.lanes * 4);
   return {
-    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
+    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
     scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
     converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
   };
