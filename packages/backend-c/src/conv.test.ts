@@ -84,6 +84,14 @@ describe.skipIf(!cc).each(isas)('convolutions in C, %s, equal the reference bit 
     const luts = C_VARIANTS.filter((v) => v.isa === isa && v.kernel === 'lut');
     return check(luts.flatMap((variant) => cases.filter((c) => variant.accepts(c.params)).map((c) => ({ variant, c }))), isa, cc!, ['-std=c99', '-O1']);
   }, TIMEOUT);
+  it('of rows longer than what is requantised at once', () => {
+    const rng = new Rng(10);
+    const row = { batch: 1, inH: 3, inW: 150, outH: 2, outW: 150, strideH: 1, strideW: 1, padT: 0, padL: 1, dilH: 1, dilW: 1, inC: 7, kH: 2, kW: 3, groups: 1, outC: 70 };
+    const geometries = [row, { ...row, outC: 150, kH: 1, kW: 1, padL: 0, outH: 3 }, { ...row, inC: 20, outC: 20, groups: 20 }];
+    const cases = ([[1, 1], [2, 2], [3, 4], [8, 8]] as const).flatMap(([w, a]) => geometries.map((geometry) => randomIntCase(rng, w, a, { geometry })));
+    const variants = C_VARIANTS.filter((v) => v.isa === isa);
+    return check(variants.flatMap((variant) => cases.filter((c) => variant.accepts(c.params)).map((c) => ({ variant, c }))), isa, cc!, ['-std=c99', '-O1']);
+  }, TIMEOUT);
   it.skipIf(!clang)('clang', () => check(tableCases(5, isa, 8), isa, clang!, ['-std=gnu99', '-O2', '-Wno-pass-failed', ...native]), TIMEOUT);
 });
 

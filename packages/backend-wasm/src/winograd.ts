@@ -1,6 +1,8 @@
 /**
- * 3×3 convolutions of integers by Winograd's F(2×2, 3×3) and F(4×4, 3×3): 16 products for 2×2 outputs in place of 36, and 36 products
- * for 4×4 outputs in place of 144 (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, sections 4.1 and 4.3).
+ * 3×3 convolutions of integers by Winograd's F(2×2, 3×3), F(4×4, 3×3) and F(5×5, 3×3): 16 products for 2×2 outputs in place of 36, 36
+ * for 4×4 in place of 144, 49 for 5×5 in place of 225 (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, sections
+ * 4.1 and 4.3; the last one after Toom and Cook, with the points 0, ±1, ±2, 3 and ∞). Per output the last two have as many, but 14×14
+ * outputs, which many networks have, are 9 tiles of 5×5 or 16 of 4×4.
  *
  * A tile of outputs is Aᵀ·[(G·w·Gᵀ) ⊙ (Bᵀ·x·B)]·A, x the raw codes c or less. Padding has the code of the zero point, and the constant
  * of a channel is −zero point · Σ w. Weights are transformed by a multiple of G, so that everything is an integer:
@@ -8,11 +10,14 @@
  * - F(2×2): 2G, hence 4·acc in the end. A row of Bᵀ makes at most 2c of codes: inputs are within 4·255, weights within 9·128, both i16.
  * - F(4×4): 24G, its last row halved, which the output transform makes up for, hence 576·acc. A row of Bᵀ makes −8c to 2c (row 1), or at
  *   most 5c in size: inputs are within (8·8 + 2·2)·255. Rows of this G add up to 12 at most: weights are within 144·128. Both are i16.
+ * - F(5×5): row i of G is f_i·(1, a, a²) for point a, f = 120/∏(a − other points), hence 14400·acc with 120 times the products of the last
+ *   row, (0, 0, 1). Rows of Bᵀ have positive and negative coefficients that add up to 20 and 20 at most (row 1: 21 and 9): inputs are
+ *   within (20·20 + 20·20)·31 for codes of five bits. Rows of G add up to 35 at most: weights of five bits are within 35²·16. Both are i16.
  *
- * Products are summed, and the sums transformed, modulo 2^32: to acc times 4, or times 2^6·9. Multiplied by the inverse of 9 modulo 2^32
- * (before the shift, so that acc need not leave room for the 9) that is 2^s·acc modulo 2^32, s = 2 or 6, and an arithmetic shift
+ * Products are summed, and the sums transformed, modulo 2^32: to acc times 4, 2^6·9 or 2^6·225. Multiplied by the inverse of 9 or 225
+ * modulo 2^32 (before the shift, so that acc need not leave room for it) that is 2^s·acc modulo 2^32, s = 2 or 6, and an arithmetic shift
  * right by s gives acc exactly if |acc| < 2^(31−s). It is at most 9·channels·2^(W−1)·(2^A − 1), which `accepts` bounds. Columns past the
- * end of a row may be any bytes, as neither i16 overflows nor outputs inside depend on them.
+ * end of a row may be any bytes where i16 has room for them, as outputs inside do not depend on them; F(5×5) fills them with padding.
  */
 import { alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
@@ -53,9 +58,9 @@ const get = (name: string): string => `(local.get $${name})`;
 
 /** F(size×size, 3×3). */
 interface Algorithm {
-  readonly size: 2 | 4;
-  /** log2 of {@link size}. */
-  readonly sizeShift: number;
+  readonly size: 2 | 4 | 5;
+  /** Widest weights and codes. */
+  readonly bits: number;
   /** s, and the inverse of the odd factor of acc modulo 2^32 or null for 1. */
   readonly scaleShift: number;
   readonly inverse: string | null;
@@ -65,19 +70,20 @@ interface Algorithm {
   weights(o: Arithmetic, a: string, b: string, c: string): readonly string[];
 }
 
-const [d0, d1, d2, d3, d4, d5] = range(6).map((i) => get(`d${i}`));
-const [m0, m1, m2, m3, m4, m5] = range(6).map((i) => get(`m${i}`));
-const [p, q, r, s, t, u, v] = ['p', 'q', 'r', 's', 't', 'u', 'v'].map(get);
+const [d0, d1, d2, d3, d4, d5, d6] = range(7).map((i) => get(`d${i}`));
+const [m0, m1, m2, m3, m4, m5, m6] = range(7).map((i) => get(`m${i}`));
+const [p, q, r, s, t, u, v, w, y, z] = ['p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'y', 'z'].map(get);
+const times = (x: string, k: number): string => `(i32.mul ${x} (i32.const ${k}))`;
 
 const F2: Algorithm = {
-  size: 2, sizeShift: 1, scaleShift: 2, inverse: null,
+  size: 2, bits: 8, scaleShift: 2, inverse: null,
   input: ({ add, sub }) => ({ steps: [], results: [sub(d0, d2), add(d1, d2), sub(d2, d1), sub(d1, d3)] }),
   output: ({ add, sub }) => ({ steps: [], results: [add(add(m0, m1), m2), sub(sub(m1, m2), m3)] }),
   weights: ({ add, sub, shl }, a, b, c) => [shl(a, 1), add(add(a, c), b), sub(add(a, c), b), shl(c, 1)],
 };
 
 const F4: Algorithm = {
-  size: 4, sizeShift: 2, scaleShift: 6, inverse: '0x38e38e39',
+  size: 4, bits: 8, scaleShift: 6, inverse: '0x38e38e39',
   input: ({ add, sub, shl }) => ({
     steps: [
       { name: 'p', value: sub(d4, shl(d2, 2)) }, { name: 'q', value: sub(d3, shl(d1, 2)) },
@@ -93,8 +99,43 @@ const F4: Algorithm = {
   }),
   weights: ({ add, sub, shl }, a, b, c) => {
     const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
-    const times = (x: string, k: number): string => `(i32.mul ${x} (i32.const ${k}))`;
     return [times(a, 6), times(add(ends, b), -4), times(sub(ends, b), -4), add(far, middle), sub(far, middle), times(c, 12)];
+  },
+};
+
+const F5: Algorithm = {
+  size: 5, bits: 5, scaleShift: 6, inverse: '0x87654321',
+  input: ({ add, sub, shl }) => {
+    const triple = (x: string): string => add(shl(x, 1), x);
+    return {
+      steps: [
+        { name: 'p', value: sub(d1, d3) }, { name: 'q', value: sub(d2, d4) },
+        // Of points 1 and −1; of 3, which is part of all others; of 2 and −2.
+        { name: 'r', value: sub(shl(d1, 2), d3) }, { name: 's', value: sub(shl(d2, 2), d4) }, { name: 'w', value: add(sub(d5, d3), shl(p, 2)) },
+        { name: 'y', value: shl(p, 1) }, { name: 'z', value: sub(q, y) },
+      ],
+      results: [
+        add(w, triple(sub(q, shl(sub(d0, d2), 2)))), add(w, shl(add(r, s), 1)), add(w, shl(sub(s, r), 2)), add(w, add(q, y)), add(w, add(shl(z, 2), z)), w,
+        sub(add(sub(d6, d4), shl(q, 2)), triple(w)),
+      ],
+    };
+  },
+  output: ({ add, sub, shl }) => ({
+    steps: [
+      { name: 's', value: add(m1, m2) }, { name: 't', value: sub(m1, m2) }, { name: 'u', value: add(m3, m4) }, { name: 'v', value: sub(m3, m4) },
+      // 3, 9 and 27 times m5
+      { name: 'w', value: add(shl(m5, 1), m5) }, { name: 'y', value: add(shl(w, 1), w) }, { name: 'z', value: add(shl(y, 1), y) },
+    ],
+    results: [
+      add(add(m0, s), add(u, m5)), add(t, add(shl(v, 1), w)), add(s, add(shl(u, 2), y)), add(t, add(shl(v, 3), z)),
+      add(add(s, shl(u, 4)), add(add(shl(z, 1), z), shl(sub(shl(m6, 4), m6), 3))),
+    ],
+  }),
+  weights: ({ add, sub, shl }, a, b, c) => {
+    const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
+    return [
+      times(a, -10), times(add(ends, b), 10), times(sub(ends, b), 5), times(add(far, middle), -5), sub(middle, far), add(add(a, times(b, 3)), times(c, 9)), c,
+    ];
   },
 };
 
@@ -130,7 +171,7 @@ function numbersOf(f: Algorithm, p: ConvParams): {
       columnSums: (f.size * width + 2) * reach * 16, totals: f.size * rows * columnSumsPitch, codes: convK(p) + SLACK,
     },
     values: {
-      ...values, width, rows, runs: tileRows, ringRows, ringPitch, runBytes, cutBytes, columnSumsPitch, xs, steps,
+      ...values, ...(f.bits < 8 ? { rightBytes: values.rightBytes! + (f.size * width + 2 - columns) * p.inC } : {}), width, rows, runs: tileRows, ringRows, ringPitch, runBytes, cutBytes, columnSumsPitch, xs, steps,
       columns: f.size * width + 2, blockBytes: steps * 32, constFactor: -p.xZero,
     },
   };
@@ -176,7 +217,7 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
   const positions = positionsOf(f);
   const run = rendered('winograd', `winograd${f.size}_${epilogue.symbol}`, {
     d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.functions[0].name, constStep: CHANNELS * epilogue.constBytes, outStep: CHANNELS << outShift,
-    positions, sizeShift: f.sizeShift, fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
+    positions, size: f.size, fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
     tiles: PIXELS.map((count, i) => ({ count, symbol: tiles[i].name, offset: 4 * i, accBytes: count * CHANNELS * 4 })),
   });
   const o = arithmetic('i32');
@@ -206,7 +247,7 @@ function cost(f: Algorithm, p: ConvParams): number {
   const tiles = p.batch * tileRowsOf(f, p) * widthOf(f, p);
   const bytes = blocksBytes(f, p);
   const far = bytes > 1 << 20 ? (p.batch * blocksOf(f, p) * bytes) / 24 : 0;
-  const [input, output] = f.size === 2 ? [1.2, 1.6] : [4, 8];
+  const [input, output] = { 2: [1.2, 1.6], 4: [4, 8], 5: [6, 13] }[f.size];
   const products = tiles * positionsOf(f) * (alignUp(p.inC, 2) + 4) * alignUp(p.outC, CHANNELS);
   return products / 38 + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
 }
@@ -220,7 +261,7 @@ const winograd = (name: string, f: Algorithm): WasmVariant => ({
   isa: 'simd128',
   accepts: (p) =>
     p.kind === 'int' && p.groups === 1 && p.kH === 3 && p.kW === 3 && p.inC <= MAX_CHANNELS &&
-    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && largestSum(p) < 2 ** (31 - f.scaleShift),
+    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && Math.max(p.weightBits!, p.activationBits!) <= f.bits && largestSum(p) < 2 ** (31 - f.scaleShift),
   cost: (p) => cost(f, p),
   packing: integerPacking,
   scratch: (p, part = p) => scratchOffsets(numbersOf(f, part).scratch).bytes,
@@ -233,4 +274,4 @@ const winograd = (name: string, f: Algorithm): WasmVariant => ({
   },
 });
 
-export const WINOGRAD: readonly WasmVariant[] = [winograd('winograd__simd128', F2), winograd('winograd4__simd128', F4)];
+export const WINOGRAD: readonly WasmVariant[] = [winograd('winograd__simd128', F2), winograd('winograd4__simd128', F4), winograd('winograd5__simd128', F5)];
