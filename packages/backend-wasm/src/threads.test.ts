@@ -37,7 +37,7 @@ const same = (name: string, got: ReadonlyMap<string, Tensor>, expected: ReturnTy
 describe('threads', () => {
   it.each<[string, KernelName[], number, string?]>([
     ['int8', ['int8', 'depthwise'], 2], ['lut', ['lut', 'depthwise'], 3], ['bitserial', ['bitserial', 'depthwise'], 3], ['dual', ['dual', 'depthwise'], 2], ['f32', ['f32'], 3],
-    ...['winograd', 'winograd4', 'winograd5'].map((k): [string, KernelName[], number, string] => [k, ['winograd', 'int8', 'depthwise'], 3, `${k}__simd128`]),
+    ...['winograd', 'winograd4', 'winograd4_bytes', 'winograd5'].map((k): [string, KernelName[], number, string] => [k, ['winograd', 'int8', 'depthwise'], 3, `${k}__simd128`]),
     ['transposed_lut', ['lut', 'int8', 'depthwise'], 3, 'transposed_lut__simd128'],
   ])('%s: parts compute what the whole does, by one thread and by several', async (kind, kernels, threads, form) => {
     const rng = new Rng(threads);

@@ -10,6 +10,8 @@
  * - F(2×2): 2G, hence 4·acc in the end. A row of Bᵀ makes at most 2c of codes: inputs are within 4·255, weights within 9·128, both i16.
  * - F(4×4): 24G, its last row halved, which the output transform makes up for, hence 576·acc. A row of Bᵀ makes −8c to 2c (row 1), or at
  *   most 5c in size: inputs are within (8·8 + 2·2)·255. Rows of this G add up to 12 at most: weights are within 144·128. Both are i16.
+ *   Of weights of two bits, transformed by G without the factors of its rows, all are within 49·2, bytes: half as many come from memory,
+ *   and the output transform multiplies.
  * - F(5×5): row i of G is f_i·(1, a, a²) for point a, f = 120/∏(a − other points), hence 14400·acc with 120 times the products of the last
  *   row, (0, 0, 1). Rows of Bᵀ have positive and negative coefficients that add up to 20 and 20 at most (row 1: 21 and 9): inputs are
  *   within (20·20 + 20·20)·31 for codes of five bits. Rows of G add up to 35 at most: weights of five bits are within 35²·16. Both are i16.
@@ -59,8 +61,12 @@ const get = (name: string): string => `(local.get $${name})`;
 /** F(size×size, 3×3). */
 interface Algorithm {
   readonly size: 2 | 4 | 5;
-  /** Widest weights and codes. */
-  readonly bits: number;
+  /** Part of names. */
+  readonly name: string;
+  /** Widest weights and codes, and bytes of a transformed weight. */
+  readonly weightBits: number;
+  readonly codeBits: number;
+  readonly weightBytes: 1 | 2;
   /** s, and the inverse of the odd factor of acc modulo 2^32 or null for 1. */
   readonly scaleShift: number;
   readonly inverse: string | null;
@@ -76,14 +82,14 @@ const [p, q, r, s, t, u, v, w, y, z] = ['p', 'q', 'r', 's', 't', 'u', 'v', 'w', 
 const times = (x: string, k: number): string => `(i32.mul ${x} (i32.const ${k}))`;
 
 const F2: Algorithm = {
-  size: 2, bits: 8, scaleShift: 2, inverse: null,
+  name: 'winograd', size: 2, weightBits: 8, codeBits: 8, weightBytes: 2, scaleShift: 2, inverse: null,
   input: ({ add, sub }) => ({ steps: [], results: [sub(d0, d2), add(d1, d2), sub(d2, d1), sub(d1, d3)] }),
   output: ({ add, sub }) => ({ steps: [], results: [add(add(m0, m1), m2), sub(sub(m1, m2), m3)] }),
   weights: ({ add, sub, shl }, a, b, c) => [shl(a, 1), add(add(a, c), b), sub(add(a, c), b), shl(c, 1)],
 };
 
 const F4: Algorithm = {
-  size: 4, bits: 8, scaleShift: 6, inverse: '0x38e38e39',
+  name: 'winograd4', size: 4, weightBits: 8, codeBits: 8, weightBytes: 2, scaleShift: 6, inverse: '0x38e38e39',
   input: ({ add, sub, shl }) => ({
     steps: [
       { name: 'p', value: sub(d4, shl(d2, 2)) }, { name: 'q', value: sub(d3, shl(d1, 2)) },
@@ -103,8 +109,23 @@ const F4: Algorithm = {
   },
 };
 
+/** Factors of rows of G are left to the output transform. */
+const F4_BYTES: Algorithm = {
+  ...F4, name: 'winograd4_bytes', weightBits: 2, weightBytes: 1,
+  output: ({ add, sub, shl }) => ({
+    steps: F4.output({ add, sub, shl }).steps,
+    results: [
+      add(u, shl(sub(add(shl(m0, 1), m0), shl(s, 1)), 1)), shl(sub(v, shl(t, 1)), 1), shl(sub(u, s), 2), shl(add(sub(shl(v, 1), t), add(shl(m5, 2), shl(m5, 1))), 2),
+    ],
+  }),
+  weights: ({ add, sub, shl }, a, b, c) => {
+    const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
+    return [a, add(ends, b), sub(ends, b), add(far, middle), sub(far, middle), c];
+  },
+};
+
 const F5: Algorithm = {
-  size: 5, bits: 5, scaleShift: 6, inverse: '0x87654321',
+  name: 'winograd5', size: 5, weightBits: 5, codeBits: 5, weightBytes: 2, scaleShift: 6, inverse: '0x87654321',
   input: ({ add, sub, shl }) => {
     const triple = (x: string): string => add(shl(x, 1), x);
     return {
@@ -171,8 +192,8 @@ function numbersOf(f: Algorithm, p: ConvParams): {
       columnSums: (f.size * width + 2) * reach * 16, totals: f.size * rows * columnSumsPitch, codes: convK(p) + SLACK,
     },
     values: {
-      ...values, ...(f.bits < 8 ? { rightBytes: values.rightBytes! + (f.size * width + 2 - columns) * p.inC } : {}), width, rows, runs: tileRows, ringRows, ringPitch, runBytes, cutBytes, columnSumsPitch, xs, steps,
-      columns: f.size * width + 2, blockBytes: steps * 32, constFactor: -p.xZero,
+      ...values, ...(f.codeBits < 8 ? { rightBytes: values.rightBytes! + (f.size * width + 2 - columns) * p.inC } : {}), width, rows, runs: tileRows, ringRows, ringPitch, runBytes, cutBytes, columnSumsPitch, xs, steps,
+      columns: f.size * width + 2, blockBytes: steps * 2 * CHANNELS * f.weightBytes, constFactor: -p.xZero,
     },
   };
 }
@@ -180,7 +201,7 @@ function numbersOf(f: Algorithm, p: ConvParams): {
 function inputTransform(f: Algorithm): ReturnType<typeof rendered> {
   const reach = f.size + 2;
   const { steps, results } = f.input(arithmetic('i16x8'));
-  return rendered('winograd_input', `winograd${f.size}_input`, {
+  return rendered('winograd_input', `${f.name}_input`, {
     d, steps, reach, columnBytes: 16 * reach, tileBytes: 16 * reach * f.size,
     lines: range(reach).map((index) => ({ index, offset: 16 * reach * index })),
     results: results.map((value, i) => ({ value, offset: 16 * i })),
@@ -190,7 +211,7 @@ function inputTransform(f: Algorithm): ReturnType<typeof rendered> {
 function outputTransform(f: Algorithm): ReturnType<typeof rendered> {
   const lines = range(f.size + 2);
   const { steps, results } = f.output(arithmetic('i32x4'));
-  return rendered('winograd_output', `winograd${f.size}_output`, {
+  return rendered('winograd_output', `${f.name}_output`, {
     d, lines, steps, scaleShift: f.scaleShift, inverse: f.inverse, tileBytes: (f.size - 1) * CHANNELS * 4,
     rows: lines.map((i) => ({
       loads: lines.map((j) => ({ name: `m${j}` })),
@@ -210,19 +231,19 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
   const row = rendered('conv_row', 'conv_row_plain', { d, row: padded.name, copy: copy.name, convert: '', rowSums: '' });
   const epilogue = epilogueFor(p);
   const constants = constantFunctions(epilogue);
-  const tiles = PIXELS.map((n) => dotTile('i16', n, CHANNELS / 4));
+  const tiles = PIXELS.map((n) => dotTile(f.weightBytes === 1 ? 'i8' : 'i16', n, CHANNELS / 4));
   const [input, output] = [inputTransform(f), outputTransform(f)];
   const tables = 4 * FIELDS.length;
   const outShift = p.output === 'codes' ? 0 : 2;
   const positions = positionsOf(f);
-  const run = rendered('winograd', `winograd${f.size}_${epilogue.symbol}`, {
+  const run = rendered('winograd', `${f.name}_${epilogue.symbol}`, {
     d, row: row.name, input: input.name, output: output.name, epilogue: epilogue.functions[0].name, constStep: CHANNELS * epilogue.constBytes, outStep: CHANNELS << outShift,
     positions, size: f.size, fullTiles: tables, lastTiles: tables + 4 * PIXELS.length,
     tiles: PIXELS.map((count, i) => ({ count, symbol: tiles[i].name, offset: 4 * i, accBytes: count * CHANNELS * 4 })),
   });
   const o = arithmetic('i32');
-  const prepare = rendered('winograd_prepare', `winograd${f.size}_prepare_w${bits}${epilogue.thresholds ? `_${epilogue.symbol}` : ''}`, {
-    d, placeConstant: constants[0].name, unpack: unpack.name, alphaShift: weightAlpha(bits) - 1, beta: weightBeta(bits), nine: range(9), positions,
+  const prepare = rendered('winograd_prepare', `${f.name}_prepare_w${bits}${epilogue.thresholds ? `_${epilogue.symbol}` : ''}`, {
+    d, placeConstant: constants[0].name, unpack: unpack.name, alphaShift: weightAlpha(bits) - 1, beta: weightBeta(bits), nine: range(9), positions, bytes: f.weightBytes === 1,
     // Rows of the kernel first, so that g is (size + 2)×3.
     rows: range(3).flatMap((j) => f.weights(o, get(`v${j}`), get(`v${3 + j}`), get(`v${6 + j}`)).map((value, i) => ({ name: `${i}${j}`, value }))),
     outputs: range(f.size + 2).flatMap((i) => f.weights(o, get(`g${i}0`), get(`g${i}1`), get(`g${i}2`))),
@@ -237,7 +258,7 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
 const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, { unsigned: false, offset: 0 });
 
 const constsBytes = (p: ConvParams): number => alignUp(alignUp(p.outC, CHANNELS) * epilogueFor(p).constBytes, SLACK);
-const blocksBytes = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * positionsOf(f) * Math.ceil(p.inC / 2) * 32;
+const blocksBytes = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * positionsOf(f) * Math.ceil(p.inC / 2) * 2 * CHANNELS * f.weightBytes;
 
 /**
  * Products at the rate of int8, as many as four more channels make for the start of each tile; weights from afar for each block of
@@ -249,24 +270,24 @@ function cost(f: Algorithm, p: ConvParams): number {
   const far = bytes > 1 << 20 ? (p.batch * blocksOf(f, p) * bytes) / 24 : 0;
   const [input, output] = { 2: [1.2, 1.6], 4: [4, 8], 5: [6, 13] }[f.size];
   const products = tiles * positionsOf(f) * (alignUp(p.inC, 2) + 4) * alignUp(p.outC, CHANNELS);
-  return products / 38 + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
+  return products / (f.weightBytes === 1 ? 32 : 38) + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
 }
 
 /** Largest |acc| of raw codes. */
 const largestSum = (p: ConvParams): number => convK(p) * weightBeta(p.weightBits!) * (2 ** p.activationBits! - 1);
 
-const winograd = (name: string, f: Algorithm): WasmVariant => ({
-  name,
+const winograd = (f: Algorithm): WasmVariant => ({
+  name: `${f.name}__simd128`,
   kernel: 'winograd',
   isa: 'simd128',
   accepts: (p) =>
     p.kind === 'int' && p.groups === 1 && p.kH === 3 && p.kW === 3 && p.inC <= MAX_CHANNELS &&
-    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && Math.max(p.weightBits!, p.activationBits!) <= f.bits && largestSum(p) < 2 ** (31 - f.scaleShift),
+    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && p.weightBits! <= f.weightBits && p.activationBits! <= f.codeBits && largestSum(p) < 2 ** (31 - f.scaleShift),
   cost: (p) => cost(f, p),
   packing: integerPacking,
   scratch: (p, part = p) => scratchOffsets(numbersOf(f, part).scratch).bytes,
   prepared: (p) => constsBytes(p) + blocksBytes(f, p) + SLACK,
-  symbol: (p) => `winograd${f.size}_w${p.weightBits}_${epilogueFor(p).symbol}__simd128`,
+  symbol: (p) => `${f.name}_w${p.weightBits}_${epilogueFor(p).symbol}__simd128`,
   code: (p) => codeOf(f, p),
   descriptor: (p, a, part = p) => {
     const n = numbersOf(f, part);
@@ -274,4 +295,4 @@ const winograd = (name: string, f: Algorithm): WasmVariant => ({
   },
 });
 
-export const WINOGRAD: readonly WasmVariant[] = [winograd('winograd__simd128', F2), winograd('winograd4__simd128', F4), winograd('winograd5__simd128', F5)];
+export const WINOGRAD: readonly WasmVariant[] = [F2, F4, F4_BYTES, F5].map(winograd);
