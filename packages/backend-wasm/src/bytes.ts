@@ -53,7 +53,7 @@ export function saturating(x: Expr, ranges: Ranges): Expr {
 /** Whether an expression loads nothing and has no local that changes, so that it is the same wherever its locals are known. */
 const isOfVariables = (x: Expr, ranges: Ranges): boolean => x.k !== 'load' && (x.k !== 'var' || ranges.definition(x.name) !== null) && childrenOf(x).every((c) => isOfVariables(c, ranges));
 
-/** Bytes at hand: those stored of a local, as this many above it. */
+/** Bytes at hand, in a local: a variable's, plus `zero`, all from `lo` to `hi`. */
 export interface KnownBytes {
   readonly local: string;
   readonly zero: number;
@@ -61,11 +61,10 @@ export interface KnownBytes {
   readonly hi: number;
 }
 
-/** The local that a stored byte is made of, where it can be told from the byte. */
-export function knownBytes(x: Expr, local: string, ranges: Ranges): [name: string, bytes: KnownBytes] | null {
+/** The variable that a stored byte is made of, where it can be told from the byte. */
+export function madeOf(x: Expr, ranges: Ranges): { readonly name: string; readonly bytes: Omit<KnownBytes, 'local'> } | null {
   const code = codeOf(x);
-  if (code?.steps.k !== 'var' || !ranges.whole(code.steps)) return null;
-  return [code.steps.name, { local, zero: code.zero, ...ranges.int(x) }];
+  return code?.steps.k === 'var' && ranges.whole(code.steps) ? { name: code.steps.name, bytes: { zero: code.zero, ...ranges.int(x) } } : null;
 }
 
 /** Expressions of more nodes than this, counted as trees, are not tabulated. */

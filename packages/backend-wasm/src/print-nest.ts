@@ -7,7 +7,7 @@ import {
   type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, ROUNDER, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest, e,
 } from '@bitloom/kernel-spec';
 import { type DType, DTYPES } from '@bitloom/tensor';
-import { type KnownBytes, knownBytes, printTable, saturating, tableOf } from './bytes.js';
+import { type KnownBytes, madeOf, printTable, saturating, tableOf } from './bytes.js';
 import { childrenOf, expressionsOf, perNode, prepareNest, statementsOf, writesOf } from './prepare-nest.js';
 
 type WasmType = Scalar | 'v128';
@@ -109,6 +109,12 @@ interface VectorScope {
   readonly invariant: (x: Expr) => boolean;
   /** Text → local of what is computed in front of the loop; null where there is no loop. */
   readonly hoisted: Map<string, string> | null;
+}
+
+/** Of a store in a loop of {@link PARTS} vectors: the text of its bytes where that is known, and the local that keeps them for others. */
+interface WideStore {
+  readonly text: string | null;
+  readonly kept: string | null;
 }
 
 /** Lane stride of an affine i32 expression, 0 for a uniform expression of any type, null otherwise. */
@@ -514,21 +520,16 @@ class FunctionPrinter {
   /** Prints a loop of {@link isWide}, with the stores' bytes in the cheapest form that is known, and without locals that then nothing needs. */
   private wideLoop(body: readonly Stmt[], scope: VectorScope, print: (body: readonly Stmt[], statement: (s: Stmt) => void) => void): void {
     const known = new Map<string, KnownBytes>();
-    const tables = new Map<Stmt, string>();
-    const bytes = new Map<Stmt, string>();
-    const constant = (text: string): string => this.hoist(text, scope);
+    const stores = new Map<Stmt, WideStore>();
     const forms = body.map((s): Stmt => {
       if (s.s !== 'store') return s;
       const found = tableOf(s.x, known, this.ranges);
-      const text = found && printTable(found.table, found.of.lo, found.of.hi, `(local.get ${found.of.local})`, constant);
+      const text = found && printTable(found.table, found.of.lo, found.of.hi, `(local.get ${found.of.local})`, (vector) => this.hoist(vector, scope));
       const form = { ...s, x: text ? e.i32(0) : saturating(s.x, this.ranges) };
-      if (text) tables.set(form, text);
-      const local = this.fresh('v128');
-      const [name, k] = knownBytes(s.x, local, this.ranges) ?? [];
-      if (name && k) {
-        known.set(name, k);
-        bytes.set(form, local);
-      }
+      const made = madeOf(s.x, this.ranges);
+      const kept = made && this.fresh('v128');
+      if (made && kept) known.set(made.name, { ...made.bytes, local: kept });
+      stores.set(form, { text, kept });
       return form;
     });
     const needed = new Set<string>();
@@ -538,15 +539,14 @@ class FunctionPrinter {
       expressionsOf(s).forEach(read);
       return [s, ...after];
     }, []);
-    print(rest, (s) => this.wideStatement(s, scope, tables.get(s), bytes.get(s)));
+    print(rest, (s) => this.wideStatement(s, scope, stores.get(s) ?? { text: null, kept: null }));
   }
 
-  /** One statement for all {@link PARTS}: of a store, the text of its bytes where that is known, and the local that keeps them, if any. */
-  private wideStatement(s: Stmt, scope: VectorScope, table: string | undefined, kept: string | undefined): void {
+  /** One statement for all {@link PARTS}. */
+  private wideStatement(s: Stmt, scope: VectorScope, { text, kept }: WideStore): void {
     if (s.s !== 'store' && s.s !== 'let' && s.s !== 'set') fail('E901', 'nest: a wide loop in another');
     if (s.s !== 'store' && scope.kinds.get(s.name) !== 'vector') return this.statement(s);
-    let text = table;
-    if (text === undefined) {
+    if (text === null) {
       this.loaded = new Map();
       const values = Array.from({ length: PARTS }, (_, part) => {
         this.part = part;
