@@ -1,5 +1,5 @@
 import { type ConvParams, NestBuilder } from '@bitloom/kernel-spec';
-import type { QuantParams } from '@bitloom/numerics';
+import type { Bits, QuantParams } from '@bitloom/numerics';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CostTable, convFeatures, convKey, costModel, costTableText, fitCoefficients, fitKey, nestFeatures, nestKey, parseCostTable } from './index.js';
@@ -87,6 +87,9 @@ describe('costs', () => {
     expect(cost([measured, fitted], params({ weightBits: 3, activationBits: 5 }))).toEqual({ ns: 1000, measured: false });
     expect(cost([measured, fitted], params({ weightBits: 5 }))).toEqual({ ns: 777, measured: false });
     expect(cost([measured, fitted], params(), 'c')).toEqual({ ns: 777, measured: false });
+    // No longer than the fit to the most bits gives; what lies between does not count.
+    const several = table((t) => ([[4, 900], [5, 100], [8, 400]] as const).forEach(([weightBits, ns]) => t.setFit('wasm', 'int8', fitKey(params({ weightBits })), [ns, 0, 0, 0, 0, 0, 0, 0, 0, 0])));
+    expect([3, 4, 5, 6].map((weightBits) => cost([several], params({ weightBits: weightBits as Bits, outC: 33 })).ns)).toEqual([400, 400, 100, 400]);
   });
 
   it('of nests', () => {

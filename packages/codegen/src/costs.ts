@@ -265,7 +265,11 @@ export interface CostModel {
 /** ns of a nest's operations where nothing is known of the machine: call, loop, load, store, operation, slow operation. */
 const NEST_RATES = [20, 0.3, 0.3, 0.3, 0.3, 3];
 
-/** Costs from tables, the first that knows a call; else from their fits, else from the variant's own formula. */
+/**
+ * Costs from tables, the first that knows a call; else from their fits, else from the variant's own formula. No kernel takes longer for fewer bits
+ * than it would if it were told of more, so that of fits to a layer's own bits and to the most bits the lower one holds: many kernels do the same
+ * for all bits, and times of small layers differ by chance.
+ */
 export function costModel(backend: string, tables: readonly CostTable[]): CostModel {
   const first = <T>(look: (t: CostTable) => T | undefined): T | undefined => {
     for (const t of tables) {
@@ -280,12 +284,12 @@ export function costModel(backend: string, tables: readonly CostTable[]): CostMo
       const key = convKey(p);
       const ns = first((t) => t.convs.get(id)?.get(key));
       if (ns !== undefined) return { ns, measured: true };
-      const keys = fitKeys(p);
-      const fit = first((t) => {
+      const estimated = first((t) => {
         const fits = t.fits.get(id);
-        return fits?.get(keys.find((k) => fits.has(k)) ?? '');
+        const of = fits ? fitKeys(p).flatMap((k) => (fits.has(k) ? [fits.get(k)!] : [])) : [];
+        return of.length ? Math.min(...[of[0], of.at(-1)!].map((fit) => estimate(fit, convFeatures(v, p)))) : undefined;
       });
-      return { ns: fit ? estimate(fit, convFeatures(v, p)) : v.cost(p), measured: false };
+      return { ns: estimated ?? v.cost(p), measured: false };
     },
     nest(n) {
       const key = nestKey(n);
