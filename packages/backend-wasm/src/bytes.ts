@@ -96,8 +96,8 @@ export function tableOf(x: Expr, known: ReadonlyMap<string, KnownBytes>, ranges:
 /** Halves of 16 bytes, as 16-bit lanes. */
 const HALVES = ['low', 'high'] as const;
 
-/** (v·m + b) >> s, modulo 2¹⁶, for v from `lo` to `hi`. */
-export function multiplyShift(table: Uint8Array, lo: number, hi: number): { readonly m: number; readonly b: number; readonly s: number } | null {
+/** Numbers that make (v·m + b) >> s, modulo 2¹⁶, what a table has for every v from `lo` to `hi`; found by trying all m for each s. */
+function multiplyShift(table: Uint8Array, lo: number, hi: number): { readonly m: number; readonly b: number; readonly s: number } | null {
   const largest = Math.max(...table.subarray(lo, hi + 1));
   for (let s = 16 - Math.ceil(Math.log2(largest + 1)); s > 0; s--) {
     for (let m = 1; m <= ((largest + 1) * 2 ** s) / Math.max(1, hi - lo) && m < 2 ** 16; m++) {

@@ -88,6 +88,13 @@ const F2: Algorithm = {
   weights: ({ add, sub, shl }, a, b, c) => [shl(a, 1), add(add(a, c), b), sub(add(a, c), b), shl(c, 1)],
 };
 
+/** Of a row of weights, values at points 1 and −1 as ends ± b, at 2 and −2 as far ± middle. */
+const valuesOf = ({ add, shl }: Arithmetic, a: string, b: string, c: string) => ({ ends: add(a, c), far: add(a, shl(c, 2)), middle: shl(b, 1) });
+/** Sums and differences of the products of points of opposite signs. */
+const signsOf = ({ add, sub }: Pick<Arithmetic, 'add' | 'sub'>): Transform['steps'] => [
+  { name: 's', value: add(m1, m2) }, { name: 't', value: sub(m1, m2) }, { name: 'u', value: add(m3, m4) }, { name: 'v', value: sub(m3, m4) },
+];
+
 const F4: Algorithm = {
   name: 'winograd4', size: 4, weightBits: 8, codeBits: 8, weightBytes: 2, scaleShift: 6, inverse: '0x38e38e39',
   input: ({ add, sub, shl }) => ({
@@ -98,13 +105,12 @@ const F4: Algorithm = {
     results: [add(shl(sub(d0, d2), 2), r), add(p, q), sub(p, q), add(r, s), sub(r, s), sub(sub(d5, d3), shl(s, 1))],
   }),
   output: ({ add, sub, shl }) => ({
-    steps: [
-      { name: 's', value: add(m1, m2) }, { name: 't', value: sub(m1, m2) }, { name: 'u', value: add(m3, m4) }, { name: 'v', value: sub(m3, m4) },
-    ],
+    steps: signsOf({ add, sub }),
     results: [add(add(m0, s), u), add(t, shl(v, 1)), add(s, shl(u, 2)), add(t, shl(add(shl(v, 2), m5), 1))],
   }),
-  weights: ({ add, sub, shl }, a, b, c) => {
-    const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
+  weights: (o, a, b, c) => {
+    const { add, sub } = o;
+    const { ends, far, middle } = valuesOf(o, a, b, c);
     return [times(a, 6), times(add(ends, b), -4), times(sub(ends, b), -4), add(far, middle), sub(far, middle), times(c, 12)];
   },
 };
@@ -113,13 +119,14 @@ const F4: Algorithm = {
 const F4_BYTES: Algorithm = {
   ...F4, name: 'winograd4_bytes', weightBits: 2, weightBytes: 1,
   output: ({ add, sub, shl }) => ({
-    steps: F4.output({ add, sub, shl }).steps,
+    steps: signsOf({ add, sub }),
     results: [
       add(u, shl(sub(add(shl(m0, 1), m0), shl(s, 1)), 1)), shl(sub(v, shl(t, 1)), 1), shl(sub(u, s), 2), shl(add(sub(shl(v, 1), t), add(shl(m5, 2), shl(m5, 1))), 2),
     ],
   }),
-  weights: ({ add, sub, shl }, a, b, c) => {
-    const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
+  weights: (o, a, b, c) => {
+    const { add, sub } = o;
+    const { ends, far, middle } = valuesOf(o, a, b, c);
     return [a, add(ends, b), sub(ends, b), add(far, middle), sub(far, middle), c];
   },
 };
@@ -143,7 +150,7 @@ const F5: Algorithm = {
   },
   output: ({ add, sub, shl }) => ({
     steps: [
-      { name: 's', value: add(m1, m2) }, { name: 't', value: sub(m1, m2) }, { name: 'u', value: add(m3, m4) }, { name: 'v', value: sub(m3, m4) },
+      ...signsOf({ add, sub }),
       // 3, 9 and 27 times m5
       { name: 'w', value: add(shl(m5, 1), m5) }, { name: 'y', value: add(shl(w, 1), w) }, { name: 'z', value: add(shl(y, 1), y) },
     ],
@@ -152,8 +159,9 @@ const F5: Algorithm = {
       add(add(s, shl(u, 4)), add(add(shl(z, 1), z), shl(sub(shl(m6, 4), m6), 3))),
     ],
   }),
-  weights: ({ add, sub, shl }, a, b, c) => {
-    const [ends, far, middle] = [add(a, c), add(a, shl(c, 2)), shl(b, 1)];
+  weights: (o, a, b, c) => {
+    const { add, sub } = o;
+    const { ends, far, middle } = valuesOf(o, a, b, c);
     return [
       times(a, -10), times(add(ends, b), 10), times(sub(ends, b), 5), times(add(far, middle), -5), sub(middle, far), add(add(a, times(b, 3)), times(c, 9)), c,
     ];
