@@ -3,7 +3,7 @@ import type { Bits } from '@bitloom/numerics';
 import { Rng } from '@bitloom/tensor';
 import { describe, expect, it } from 'vitest';
 import { C_VARIANTS, type CIsa, type CVariant, ISAS, NO_C_COMPILER, compileC, cVariantsFor, emitC, findCompiler, planC, runC } from './index.js';
-import { type Pinned, type Shape, canonicalBits, convProgram, describeCase, expected, pick, pinnedPlans, randomF32Case, randomIntCase, runOnce } from './test-programs.test.fixtures.js';
+import { type ConvCase, type Pinned, type Shape, canonicalBits, convProgram, describeCase, expected, pick, pinnedPlans, randomF32Case, randomIntCase, runOnce } from './test-programs.test.fixtures.js';
 
 const cc = await findCompiler();
 if (!cc) console.log(`skipped: ${NO_C_COMPILER}`);
@@ -83,6 +83,20 @@ describe.skipIf(!cc).each(isas)('convolutions in C, %s, equal the reference bit 
     const cases = [4369, 4370].flatMap((inC) => ([1, 2, 3] as const).map((w) => randomIntCase(rng, w, 4, { geometry: { ...pixel, inC }, extreme: 'full' })));
     const luts = C_VARIANTS.filter((v) => v.isa === isa && v.kernel === 'lut');
     return check(luts.flatMap((variant) => cases.filter((c) => variant.accepts(c.params)).map((c) => ({ variant, c }))), isa, cc!, ['-std=c99', '-O1']);
+  }, TIMEOUT);
+  it('as long as dot products fit in 16 bits, and sums that thresholds are compared with', () => {
+    const rng = new Rng(11);
+    const pixel = { batch: 1, inH: 1, inW: 3, outH: 1, outW: 3, outC: 33, kH: 1, kW: 1, strideH: 1, strideW: 1, padT: 0, padL: 0, dilH: 1, dilW: 1, groups: 1 };
+    const lengths = [[1, 1, 65535], [1, 1, 32766], [2, 2, 7281], [2, 2, 5461], [1, 2, 21845], [3, 3, 1337]] as const;
+    const cases = lengths.flatMap(([w, a, most]) => [most, most + 1].flatMap((inC) => {
+      const c = randomIntCase(rng, w, a, { geometry: { ...pixel, inC }, extreme: 'full', output: 'codes' });
+      const bound = ({ scale, offset, ...rest }: ConvCase, hi: number): ConvCase => ({
+        ...rest, params: { ...rest.params, lo: 0, hi }, scale: scale.map((_, o) => (o % 5 + 1) / (inC * 2 ** (w + a - 2))), offset: offset.map((_, o) => (o % 7) / 2),
+      });
+      return [1, 3, 255].map((hi) => bound(c, hi));
+    }));
+    const variants = C_VARIANTS.filter((v) => v.isa === isa && v.kernel !== 'int8');
+    return check(variants.flatMap((variant) => cases.filter((c) => variant.accepts(c.params)).map((c) => ({ variant, c }))), isa, cc!, ['-std=c99', '-O1']);
   }, TIMEOUT);
   it('of rows longer than what is requantised at once', () => {
     const rng = new Rng(10);

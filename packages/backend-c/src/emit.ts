@@ -232,7 +232,8 @@ function modelCode(plans: readonly Plan[], name: string, parameters: string, inp
       const c = plan.calls[i];
       const variant = variantOf(c);
       const layout = variant.layout ? `&${layoutName(isa, `${i}`)}, ` : '';
-      return { call: `${variant.symbol(c.call.params as ConvParams)}_prepare(&conv_${i}, ${layout}${input('uint8_t', c.args[1])}, ${preparedAt(c.prepared)});` };
+      const vectors = variant.signature === 'prepared' ? c.args.slice(2).map((l) => `${input('float', l)}, `).join('') : '';
+      return { call: `${variant.symbol(c.call.params as ConvParams)}_prepare(&conv_${i}, ${layout}${input('uint8_t', c.args[1])}, ${vectors}${preparedAt(c.prepared)});` };
     });
     const layouts = plan.calls.flatMap((c, i) => {
       if (c.call.family !== 'conv') return [];

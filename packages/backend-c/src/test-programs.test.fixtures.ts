@@ -73,7 +73,9 @@ export function randomIntCase(rng: Rng, w: Bits, a: Bits, options: IntCaseOption
   const output = options.output ?? pick(rng, ['codes', 'codes', 'f32']);
   const top = 2 ** a - 1;
   const xZero = options.extreme ? pick(rng, [0, top]) : pick(rng, [0, rng.int(top + 1)]);
-  const codes: [number, number] = rng.int(3) === 0 ? [rng.int(40), 200] : [0, 255];
+  const least = rng.int(40);
+  const codes: readonly [number, number] = pick(rng, [[0, 255], [least, 200], [0, 1], [0, 3], [least, least + 2]]);
+  const few = output === 'codes' && codes[1] - codes[0] < 4;
   const params: ConvParams = {
     ...g, kind: 'int', weightBits: w, activationBits: a, xZero, output,
     lo: output === 'codes' ? codes[0] : pick(rng, [0, -Infinity, -6]), hi: output === 'codes' ? codes[1] : pick(rng, [6, Infinity]),
@@ -82,12 +84,12 @@ export function randomIntCase(rng: Rng, w: Bits, a: Bits, options: IntCaseOption
   const half = 2 ** (w - 1);
   const ends = w === 1 ? [-1, 1] : [-half, half - 1];
   const value = (): number => (full ? ends[end] : w === 1 ? 2 * rng.int(2) - 1 : options.extreme ? pick(rng, ends) : rng.int(2 * half) - half);
-  const spread = (half * top * Math.sqrt(k)) / 100;
+  const spread = (half * top * Math.sqrt(k)) / (few ? 2 : 100);
   return {
     name: `w${w}a${a}`, params,
     weights: Int8Array.from({ length: g.outC * k }, value),
     scale: Float32Array.from({ length: g.outC }, () => (0.2 + rng.uniform()) / spread),
-    offset: Float32Array.from({ length: g.outC }, () => rng.uniform() * 256 - 32),
+    offset: Float32Array.from({ length: g.outC }, () => (few ? codes[0] + rng.uniform() * 6 - 2 : rng.uniform() * 256 - 32)),
     x: Uint8Array.from({ length: g.batch * g.inH * g.inW * g.inC }, () => (full ? top : options.extreme ? pick(rng, [0, top]) : rng.int(top + 1))),
   };
 }

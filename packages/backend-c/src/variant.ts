@@ -9,7 +9,7 @@ import type { CIsa } from './isa.js';
 /** A variant whose code is a template. Calls of one symbol share the rendered function. */
 export interface CVariant extends KernelVariant {
   readonly isa: CIsa;
-  /** The C function named `symbol(p)`; where {@link prepared} is not 0 also `symbol(p)_prepare(geometry, packed weights, prepared region)`. */
+  /** The C function named `symbol(p)`; where {@link prepared} is not 0 also `symbol(p)_prepare(geometry, packed weights, vectors, prepared region)`. */
   render(p: ConvParams): string;
   /** Parts of common.c.hbs that the function needs. */
   readonly needs: readonly CommonPart[];
@@ -17,7 +17,7 @@ export interface CVariant extends KernelVariant {
   parts?(p: ConvParams): readonly CPart[];
   /** Initialiser of the call's `bl_layout`, a parameter after the geometry, where the function has one. */
   layout?(p: ConvParams): string;
-  /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch ('prepared-f32': no scratch). */
+  /** Parameters after the geometry and the input; 'prepared': prepared region, vectors, result, scratch ('prepared-f32': no scratch, nor vectors to prepare). */
   readonly signature: 'int' | 'depthwise' | 'f32' | 'f32-scratch' | 'prepared' | 'prepared-f32';
 }
 

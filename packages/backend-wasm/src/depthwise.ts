@@ -6,10 +6,10 @@
  * row of a pair have weights of their own.
  */
 import { type KernelName, alignUp } from '@bitloom/codegen';
-import { type ConvParams, convK, convMacs } from '@bitloom/kernel-spec';
+import { type ConvParams, convK, convMacs, sumsFit, thresholdsOf } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
-import { EPILOGUE_CHANNELS, codesAbove, storeCodes, sumsFit, thresholdsFunction, thresholdsOf } from './epilogue.js';
+import { EPILOGUE_CHANNELS, codesAbove, storeCodes, thresholdsFunction } from './epilogue.js';
 import { type Isa, type WasmFunction, integerPacking } from './family.js';
 import { range, rendered } from './render.js';
 import type { ConvCode, WasmVariant } from './variants.js';

@@ -3,7 +3,7 @@
  * are counts of thresholds that a sum is above: eight sums a vector and no floats. Thresholds are found once, by bisection of the formula itself,
  * which never falls as sums grow, so results are the same (multi-thresholds: FINN, arXiv 1612.07119, §4.2.2).
  */
-import { type ConvParams, convK, hasFewCodes } from '@bitloom/kernel-spec';
+import { type ConvParams, type Sums, thresholdsOf } from '@bitloom/kernel-spec';
 import { type Bits, weightAlpha } from '@bitloom/numerics';
 import { d } from './descriptor.js';
 import type { WasmFunction } from './family.js';
@@ -11,14 +11,6 @@ import { range, rendered } from './render.js';
 
 /** Channels that one call of the epilogue takes. */
 export const EPILOGUE_CHANNELS = 8;
-
-/** What sums are, see FamilyKernel. */
-export interface Sums {
-  /** They are of weight codes, and lack −beta·Σ x. */
-  readonly unsigned: boolean;
-  /** They are over x − offset. */
-  readonly offset: number;
-}
 
 export interface Epilogue {
   /** Names the constants of channels that it reads. */
@@ -29,20 +21,6 @@ export interface Epilogue {
   readonly constBytes: number;
   /** Of codes; 0 where sums are multiplied. */
   readonly thresholds: number;
-}
-
-/** Largest magnitude of a sum times alpha. */
-function largestSum(p: ConvParams, s: Sums): number {
-  const [w, top] = [p.weightBits!, 2 ** p.activationBits! - 1];
-  return convK(p) * (s.unsigned ? weightAlpha(w) * (2 ** w - 1) * top : Math.max(1, 2 ** (w - 1)) * Math.max(s.offset, top - s.offset));
-}
-
-/** Whether sums fit 16 bits, with one to spare. */
-export const sumsFit = (p: ConvParams, sums: Sums): boolean => largestSum(p, sums) < 2 ** 15 - 1;
-
-/** How many thresholds requantise sums, 0 where they are multiplied. */
-export function thresholdsOf(p: ConvParams, sums: Sums): number {
-  return p.kind === 'int' && hasFewCodes(p) && sumsFit(p, sums) ? p.hi - p.lo : 0;
 }
 
 /** Codes of eight i16 sums by thresholds, all of them locals: the least code, in $lo, minus comparisons, which give −1. */

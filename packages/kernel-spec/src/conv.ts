@@ -3,7 +3,7 @@
  * (1×1 over `inH = 1, inW = rows`), on integers or f32. Activations are channels-last.
  */
 import type { Bits } from '@bitloom/numerics';
-import { clampTo, requantize } from '@bitloom/numerics';
+import { clampTo, requantize, weightAlpha } from '@bitloom/numerics';
 import type { TypedArray } from '@bitloom/tensor';
 
 /** Sizes of a convolution; `inC` and `outC` count all groups. Weights are [outC][kH][kW][inC/groups]. */
@@ -55,6 +55,26 @@ export const convMacs = (g: ConvGeometry): number => g.batch * g.outH * g.outW *
 
 /** At most four codes come out, as of two bits. Kernels may count thresholds then, in place of multiplying. */
 export const hasFewCodes = (p: ConvParams): boolean => p.output === 'codes' && p.hi - p.lo < 4;
+
+/** What sums of products are, before they are requantised. */
+export interface Sums {
+  /** They are of weight codes, and lack −beta·Σ x. */
+  readonly unsigned: boolean;
+  /** They are over x − offset. */
+  readonly offset: number;
+}
+
+/** Largest magnitude of a sum times alpha. */
+function largestSum(p: ConvParams, s: Sums): number {
+  const [w, top] = [p.weightBits!, 2 ** p.activationBits! - 1];
+  return convK(p) * (s.unsigned ? weightAlpha(w) * (2 ** w - 1) * top : Math.max(1, 2 ** (w - 1)) * Math.max(s.offset, top - s.offset));
+}
+
+/** Whether sums fit 16 bits, with one to spare. */
+export const sumsFit = (p: ConvParams, sums: Sums): boolean => largestSum(p, sums) < 2 ** 15 - 1;
+
+/** How many thresholds requantise sums of 16 bits, 0 where they are multiplied. */
+export const thresholdsOf = (p: ConvParams, sums: Sums): number => (p.kind === 'int' && hasFewCodes(p) && sumsFit(p, sums) ? p.hi - p.lo : 0);
 
 /** 1×1 without strides and padding: every output pixel reads the input pixel of the same number. */
 export const isPointwise = (g: ConvGeometry): boolean =>

@@ -11,10 +11,10 @@ const part = (name: string, view: object = {}): CPart => {
 };
 const load = part('load_avx2');
 const sums = part('sums_avx2');
-/** The epilogue. */
-const finish = part('finish_avx2', {
+const finishPart = part('finish_avx2', {
   kinds: [{ name: 'codes', type: 'uint8_t', epilogue: 'bl_code', codes: true }, { name: 'f32', type: 'float', epilogue: 'bl_scaled', codes: false }],
 });
+const finish: RowsFamily['finish'] = (p) => ({ symbol: `bl_finish_${p.output}_avx2`, parts: [load, finishPart] });
 
 const VECTORS = 2;
 const positions = (): number => 5;
@@ -31,15 +31,15 @@ const words: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights times codes of up to 8 bits, both as words.`,
   accepts: () => true,
   cost: (p, l) => maddCost(p, l, 150),
-  lanes: 8, vectors: VECTORS, positions, codes: false,
+  lanes: 8, vectors: VECTORS, positions, codes: false, finish,
   cell: (_, channels) => 2 * channels,
   planes: () => 1,
   stepBytes: () => 4,
   vectorBytes: () => 32,
   tiles: () => 'bl_madd_tiles',
-  place: 'bl_madd_place',
+  place: () => 'bl_madd_place',
   convert: () => 'bl_words',
-  parts: () => [load, finish, { name: 'madd', render: () => renderMadd(maddView('madd', true)) }],
+  parts: () => [{ name: 'madd', render: () => renderMadd(maddView('madd', true)) }],
 };
 
 /** Sums of two products fit in 16 bits so many times. */
@@ -49,18 +49,18 @@ const bytes: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights times ${p.activationBits}-bit codes as bytes, summed in 16 bits.`,
   accepts: (p) => maddubsFlush(p) >= 2,
   cost: (p, l) => maddCost(p, l, 140 / (1 + 1.5 / maddubsFlush(p))),
-  lanes: 8, vectors: VECTORS, positions, codes: false,
+  lanes: 8, vectors: VECTORS, positions, codes: false, finish,
   cell: (_, channels) => channels,
   planes: () => 1,
   stepBytes: () => 4,
   vectorBytes: () => 32,
   flush: maddubsFlush,
   tiles: () => 'bl_maddubs_tiles',
-  place: 'bl_maddubs_place',
+  place: () => 'bl_maddubs_place',
   convert: () => null,
-  parts: () => [load, finish, { name: 'maddubs', render: () => renderMadd(maddView('maddubs', false)) }],
+  parts: () => [{ name: 'maddubs', render: () => renderMadd(maddView('maddubs', false)) }],
 };
 
-const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 530, tables: () => false }, [load, finish, sums]);
+const lut = (w: number): RowsFamily => lutFamily(w, { isa: 'avx2', name: 'lut_pshufb', taps: 4, bytes: 32, codeBits: 4, registers: 8, rate: 530, tables: () => false, narrow: false }, finish, [sums]);
 
-export const AVX2_VARIANTS = [words, bytes, depthwiseFamily('avx2', 8, 2, 14, [load, finish]), ...[1, 2, 3].map(lut)].map(rowsVariant);
+export const AVX2_VARIANTS = [words, bytes, depthwiseFamily('avx2', 8, 2, 14, finish, []), ...[1, 2, 3].map(lut)].map(rowsVariant);

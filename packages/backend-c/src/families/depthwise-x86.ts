@@ -6,7 +6,7 @@ const positions = (): number => 4;
 const render = template<object>('depthwise_x86.c.hbs');
 
 /** @param lanes of 32 bits in a vector; `rate` products a ns */
-export function depthwiseFamily(isa: 'avx2' | 'avx512', lanes: number, vectors: number, rate: number, parts: readonly CPart[]): RowsFamily {
+export function depthwiseFamily(isa: 'avx2' | 'avx512', lanes: number, vectors: number, rate: number, finish: RowsFamily['finish'], parts: readonly CPart[]): RowsFamily {
   const name = `bl_depthwise_${isa}`;
   const { tiles, table } = tileViews(name, vectors, positions);
   const view = {
@@ -18,13 +18,13 @@ export function depthwiseFamily(isa: 'avx2' | 'avx512', lanes: number, vectors: 
     title: (p) => `Depthwise, ${p.weightBits}-bit weights times codes.`,
     accepts: () => true,
     cost: (p, l) => 200 + l.converted * p.inC * 0.03 + positionsOf(p) * p.outC * 0.2 + (l.vectors * lanes * l.segments * positionsOf(p)) / rate,
-    lanes, vectors, positions, codes: false,
+    lanes, vectors, positions, codes: false, finish,
     cell: (_, channels) => channels,
     planes: () => 1,
     stepBytes: () => 1,
     vectorBytes: () => 4 * lanes,
     tiles: () => `${name}_tiles`,
-    place: `bl_depthwise_place_${isa}`,
+    place: () => `bl_depthwise_place_${isa}`,
     convert: () => null,
     parts: () => [...parts, { name: `depthwise_${isa}`, render: () => render(view) }],
   };

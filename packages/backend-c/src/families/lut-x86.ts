@@ -1,7 +1,7 @@
 /** Tables of partial sums, indexed by one-bit weights: `vpshufb` looks up 16 entries, `vpermb` 64. */
 import { type ConvParams, convK } from '@bitloom/kernel-spec';
 import { type CPart, positionsOf, template, upto } from '../variant.js';
-import { type RowsFamily, tileViews } from './rows.js';
+import { type RowsFamily, dotsFit, tileViews } from './rows.js';
 
 export interface LutTarget {
   readonly isa: 'avx2' | 'avx512';
@@ -18,6 +18,8 @@ export interface LutTarget {
   readonly rate: number;
   /** Converted rows hold the tables of codes themselves; otherwise where in memory the table of each plane of theirs begins. */
   tables(p: ConvParams): boolean;
+  /** Dot products are stored as 16 bits where they fit. */
+  readonly narrow: boolean;
 }
 
 const VECTORS = 2;
@@ -28,7 +30,7 @@ const renderCommon = template<object>('lut_x86_common.c.hbs');
 const renderTables = template<object>('lut_tables_avx512.c.hbs');
 
 /** The family for one number of weight bits, on which tiles depend. */
-export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): RowsFamily {
+export function lutFamily(w: number, t: LutTarget, finish: RowsFamily['finish'], parts: readonly CPart[]): RowsFamily {
   const most = (a: number): number => t.taps * (2 ** a - 1);
   const flush = (p: ConvParams): number => Math.floor(255 / most(p.activationBits!));
   /**
@@ -40,7 +42,8 @@ export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): Row
     if (inPasses(vectors, p)) return vectors * w === 1 ? 8 : 4;
     return Math.max(1, Math.min(6, Math.floor(t.registers / (VECTORS * w))));
   };
-  const form = (p: ConvParams): string => (t.tables(p) ? '_tables' : '');
+  const narrow = (p: ConvParams): boolean => t.narrow && dotsFit(p);
+  const form = (p: ConvParams): string => `${t.tables(p) ? '_tables' : ''}${narrow(p) ? '_16' : ''}`;
   const symbol = (p: ConvParams): string => `bl_lut${form(p)}_${t.isa}_w${w}a${p.activationBits}`;
   const registers = t.isa === 'avx512'
     ? { mm: '_mm512', type: '__m512i', zero: '_mm512_setzero_si512()', low: '_mm512_castsi512_si256', high: '_mm512_extracti64x4_epi64' }
@@ -50,7 +53,7 @@ export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): Row
     const a = p.activationBits!;
     const { tiles, table } = tileViews(symbol(p), VECTORS, (v) => positions(v, p));
     return {
-      ...target, w, a, most: most(a), flush: flush(p), codeMax: 2 ** a - 1, ports: table, name: symbol(p), tables: t.tables(p), offsets: !t.tables(p) && a > 1, two: flush(p) === 2,
+      ...target, w, a, most: most(a), flush: flush(p), codeMax: 2 ** a - 1, ports: table, name: symbol(p), tables: t.tables(p), offsets: !t.tables(p) && a > 1, two: flush(p) === 2, narrow: narrow(p), dot: narrow(p) ? 'uint16_t' : 'int32_t',
       tiles: tiles.map((tile) => {
         const indices = tile.vectors * w;
         const columns = upto(indices).map((column) => ({ column }));
@@ -78,14 +81,14 @@ export function lutFamily(w: number, t: LutTarget, parts: readonly CPart[]): Row
     accepts: (p) => p.weightBits === w && p.activationBits! <= t.codeBits && convK(p) * (2 ** p.activationBits! - 1) <= 65535,
     cost: (p, l) => 200 + l.converted * p.inC * (0.03 + 0.02 * p.activationBits!) + positionsOf(p) * p.outC * 0.3
       + (l.vectors * t.bytes * l.segments * l.steps * t.taps * w * positionsOf(p) * (1 + (0.5 * p.activationBits!) / (Math.min(VECTORS, l.vectors) * w) + 1.5 / flush(p))) / t.rate,
-    lanes: t.bytes, vectors: VECTORS, positions, form, codes: true,
+    lanes: t.bytes, vectors: VECTORS, positions, form, codes: true, narrow, finish,
     cell: (p, channels) => Math.ceil(channels / t.taps) * (t.tables(p) ? t.bytes : 2),
     planes: (p) => (t.tables(p) ? 1 : p.activationBits!),
     stepBytes: (p) => (t.tables(p) ? t.bytes : 2),
     vectorBytes: () => t.bytes * w,
     flush,
     tiles: (p) => `${symbol(p)}_tiles`,
-    place: `bl_lut_place_${t.isa}`,
+    place: () => `bl_lut_place_${t.isa}`,
     convert: (p) => (t.tables(p) ? 'bl_tables_avx512' : `bl_offsets_${t.isa}`),
     parts: (p) => [
       ...parts,

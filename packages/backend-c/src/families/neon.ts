@@ -4,11 +4,11 @@ import { type CPart, positionsOf, template, upto } from '../variant.js';
 import { type Layout, type RowsFamily, rowsVariant, tileViews } from './rows.js';
 
 const renderCommon = template<object>('neon_common.c.hbs');
-/** The epilogue. */
 const common: CPart = {
   name: 'neon',
   render: () => renderCommon({ kinds: [{ name: 'codes', type: 'uint8_t', epilogue: 'bl_code', codes: true }, { name: 'f32', type: 'float', epilogue: 'bl_scaled', codes: false }] }),
 };
+const finish: RowsFamily['finish'] = (p) => ({ symbol: `bl_finish_${p.output}_neon`, parts: [common] });
 const renderCodes = template<object>('neon_codes.c.hbs');
 /** Sums of codes under windows, and bits of codes. */
 const codes: CPart = { name: 'neon_codes', render: () => renderCodes({}) };
@@ -25,15 +25,15 @@ const int8: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights as bytes times codes of up to 7 bits.`,
   accepts: (p) => p.activationBits! < 8,
   cost: (p, l) => ns(p, l, 0.05, 1.4),
-  lanes: 4, vectors: VECTORS, positions: () => PIXELS, codes: false,
+  lanes: 4, vectors: VECTORS, positions: () => PIXELS, codes: false, finish,
   cell: (_, channels) => channels,
   planes: () => 1,
   stepBytes: () => 4,
   vectorBytes: () => 16,
   tiles: () => 'bl_int8_neon_tiles',
-  place: 'bl_int8_neon_place',
+  place: () => 'bl_int8_neon_place',
   convert: () => null,
-  parts: () => [common, { name: 'neon_int8', render: () => renderInt8(tileViews('bl_int8_neon', VECTORS, () => PIXELS)) }],
+  parts: () => [{ name: 'neon_int8', render: () => renderInt8(tileViews('bl_int8_neon', VECTORS, () => PIXELS)) }],
 };
 const int8Centered: RowsFamily = {
   ...int8, name: 'int8_neon_a8', title: (p) => `${p.weightBits}-bit weights as bytes times codes of 8 bits less 128.`,
@@ -51,15 +51,15 @@ const cnt: RowsFamily = {
   title: (p) => `${p.weightBits}-bit weights times ${p.activationBits}-bit codes over bit planes.`,
   accepts: (p) => p.weightBits! < 8 && convK(p) <= 65535,
   cost: (p, l) => ns(p, l, 0.1 + 0.1 * p.activationBits!, 3.2 * p.weightBits! * p.activationBits!),
-  lanes: 16, vectors: BYTE_VECTORS, positions: () => PIXELS, codes: true,
+  lanes: 16, vectors: BYTE_VECTORS, positions: () => PIXELS, codes: true, finish,
   cell: (_, channels) => Math.ceil(channels / 8),
   planes: (p) => p.activationBits!,
   stepBytes: () => 1,
   vectorBytes: (p) => 16 * p.weightBits!,
   tiles: () => 'bl_cnt_neon_tiles',
-  place: 'bl_cnt_neon_place',
+  place: () => 'bl_cnt_neon_place',
   convert: () => 'bl_planes_neon',
-  parts: () => [common, codes, { name: 'neon_cnt', render: () => renderCnt(cntView()) }],
+  parts: () => [codes, { name: 'neon_cnt', render: () => renderCnt(cntView()) }],
 };
 
 /** Four codes of `a` bits sum to at most this. */
@@ -90,18 +90,18 @@ const lut = (w: number): RowsFamily => ({
   title: (p) => `${w}-bit weights times ${p.activationBits}-bit codes by tables of 16 partial sums.`,
   accepts: (p) => p.weightBits === w && p.activationBits! <= 4 && convK(p) * (2 ** p.activationBits! - 1) <= 65535,
   cost: (p, l) => ns(p, l, 0.1 + 0.1 * p.activationBits!, 2.2 * w + 4 / Math.floor(255 / most(p.activationBits!)) + p.activationBits! / BYTE_VECTORS),
-  lanes: 16, vectors: BYTE_VECTORS, positions: () => lutPixels(w), codes: true,
+  lanes: 16, vectors: BYTE_VECTORS, positions: () => lutPixels(w), codes: true, finish,
   cell: (_, channels) => Math.ceil(channels / 4),
   planes: (p) => p.activationBits!,
   stepBytes: () => 1,
   vectorBytes: () => 16 * w,
   tiles: (p) => `bl_lut_neon_w${w}a${p.activationBits}_tiles`,
-  place: 'bl_lut_neon_place',
+  place: () => 'bl_lut_neon_place',
   convert: () => 'bl_fours',
   parts: (p) => {
     const a = p.activationBits!;
     return [
-      common, codes,
+      codes,
       { name: 'neon_lut', render: () => renderLutCommon({ bits4: bits4() }) },
       { name: `neon_lut_w${w}a${a}`, render: () => renderLut(lutView(w, a)) },
     ];

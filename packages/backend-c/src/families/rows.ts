@@ -3,10 +3,16 @@
  * a list of segments, runs of converted values; vector lanes are output channels; weights are prepared in the order of reading.
  */
 import type { KernelName } from '@bitloom/codegen';
-import type { ConvParams } from '@bitloom/kernel-spec';
+import { type ConvParams, convK, thresholdsOf } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import type { CIsa } from '../isa.js';
 import { type CPart, type CVariant, intBits, isDepthwise, packingOf, resultOf, suffix, template, up64, upto } from '../variant.js';
+
+/** A function that requantises, and what it is made of. */
+export interface Finish {
+  readonly symbol: string;
+  readonly parts: readonly CPart[];
+}
 
 export interface RowsFamily {
   readonly name: string;
@@ -26,6 +32,10 @@ export interface RowsFamily {
   readonly channelwise?: boolean;
   /** Kernels that take unsigned weight codes need sums of codes under each window. */
   readonly codes: boolean;
+  /** Dot products are stored as 16 bits, not 32. */
+  narrow?(p: ConvParams): boolean;
+  /** The epilogue. */
+  finish(p: ConvParams, narrow: boolean, thresholds: number): Finish;
   /** Bytes, in one of `planes` planes, of the converted input channels of a group at one position. */
   cell(p: ConvParams, channels: number): number;
   planes(p: ConvParams): number;
@@ -34,7 +44,7 @@ export interface RowsFamily {
   vectorBytes(p: ConvParams): number;
   /** C names: the table of tiles, the function that places a weight, the one that converts (null: codes are read as they are). */
   tiles(p: ConvParams): string;
-  readonly place: string;
+  place(p: ConvParams): string;
   convert(p: ConvParams): string | null;
   /** What converted values are less than the codes. */
   readonly center?: number;
@@ -58,6 +68,12 @@ export interface Layout {
 
 /** bl_tile_pixels: positions of the largest tile. */
 const TILE_PIXELS = 8;
+/** Epilogues of dot products of 16 bits count thresholds where a result has few codes, each sum less beta times the codes under its window. */
+const thresholdsFor = (f: RowsFamily, p: ConvParams): number => (f.narrow?.(p) ? thresholdsOf(p, { unsigned: false, offset: 0 }) : 0);
+/** Whether dot products of codes fit in 16 bits. */
+export const dotsFit = (p: ConvParams): boolean => convK(p) * (2 ** p.weightBits! - 1) * (2 ** p.activationBits! - 1) <= 65535;
+const dotBytes = (f: RowsFamily, p: ConvParams): number => (f.narrow?.(p) ? 2 : 4);
+
 /** Bytes of dot products that are requantised together, so few that they stay in the cache. */
 const HELD_BYTES = 16384;
 /** Output positions that share a pass over the weights of a block, at least. */
@@ -78,7 +94,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const segments = p.kH * (split ? p.kW : 1);
   const steps = f.channelwise ? 1 : Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
   const stride = Math.min(f.vectors, Math.ceil(p.outC / groups / f.lanes)) * f.lanes;
-  const held = Math.min(rows * p.outW, Math.max(TILE_PIXELS, Math.floor(HELD_BYTES / (4 * stride))));
+  const held = Math.min(rows * p.outW, Math.max(TILE_PIXELS, Math.floor(HELD_BYTES / (dotBytes(f, p) * stride))));
   const plane = columns * pixel;
   const row = up64(plane * f.planes(p) + 64);
   let scratch = 0;
@@ -90,13 +106,14 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
     f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, (rows * segments + p.kH) * 8, f.codes ? rows * p.outW * 4 : 0,
-    stride * Math.max(held, TILE_PIXELS) * 4,
+    stride * Math.max(held, TILE_PIXELS) * dotBytes(f, p),
   ].map(take);
   const vectors = groups * Math.ceil(p.outC / groups / f.lanes);
   const vector = segments * steps * f.vectorBytes(p);
-  const weights = up64(vectors * f.lanes * 4);
+  const channels = vectors * f.lanes;
+  const weights = up64(channels * (2 * thresholdsFor(f, p) || 4));
   return {
-    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, vector, weights],
+    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, channels, vector, weights],
     scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
     converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
   };
@@ -105,10 +122,13 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
 const renderKernel = template<object>('rows_kernel.c.hbs');
 const rowsPart: CPart = { name: 'rows', render: () => renderRows({}) };
 const renderRows = template<object>('rows.c.hbs');
+const renderThreshold = template<object>('threshold.c.hbs');
+const thresholdPart: CPart = { name: 'threshold', render: () => renderThreshold({}) };
 
 /** The row of the variant table for a family. */
 export function rowsVariant(f: RowsFamily): CVariant {
-  const symbol = (p: ConvParams): string => `${f.name}${f.form?.(p) ?? ''}_w${p.weightBits}a${p.activationBits}_${suffix(p)}`;
+  const symbol = (p: ConvParams): string => `${f.name}${f.form?.(p) ?? ''}_w${p.weightBits}a${p.activationBits}_${thresholdsFor(f, p) ? `few${thresholdsFor(f, p)}` : suffix(p)}`;
+  const finish = (p: ConvParams): Finish => f.finish(p, f.narrow?.(p) ?? false, thresholdsFor(f, p));
   return {
     name: f.name, kernel: f.kernel, isa: f.isa, signature: 'prepared', needs: [],
     accepts: (p) => p.kind === 'int' && isDepthwise(p) === Boolean(f.channelwise) && f.accepts(p),
@@ -118,21 +138,22 @@ export function rowsVariant(f: RowsFamily): CVariant {
     layout: (p) => rowsLayout(f, p).fields.join(', '),
     symbol,
     cost: (p) => f.cost(p, rowsLayout(f, p)),
-    parts: (p) => [rowsPart, ...f.parts(p)],
+    parts: (p) => [rowsPart, ...(thresholdsFor(f, p) ? [thresholdPart] : []), ...finish(p).parts, ...f.parts(p)],
     render(p) {
       const { w } = intBits(p);
+      const thresholds = thresholdsFor(f, p);
       return renderKernel({
         title: f.title(p), symbol: symbol(p), w, ...resultOf(p), lanes: f.lanes, vectors: f.vectors, pixels: upto(f.vectors).map((v) => f.positions(v + 1, p)).join(', '), codes: f.codes,
         channelwise: Number(f.channelwise ?? false), alpha: f.codes ? weightAlpha(w) : 1, beta: f.codes ? weightBeta(w) : 0, center: f.center ?? 0,
-        tiles: `&${f.tiles(p)}[0][0]`, place: f.place, convert: f.convert(p) ?? 'NULL',
+        tiles: `&${f.tiles(p)}[0][0]`, place: f.place(p), convert: f.convert(p) ?? 'NULL',
         sum: f.codes ? `bl_sum_${f.isa}` : 'NULL', windows: f.codes ? `bl_windows_${f.isa}` : 'NULL',
-        finish: `bl_finish_${suffix(p) === 'u8' ? 'codes' : 'f32'}_${f.isa}`,
+        finish: finish(p).symbol, thresholds, dot: dotBytes(f, p), constant: thresholds ? 2 : 4,
       });
     },
   };
 }
 
-interface TileSum {
+export interface TileSum {
   readonly name: string;
   readonly vector: number;
   readonly pixel: number;
