@@ -150,8 +150,10 @@ export interface Pinned {
  * instruction set: it is made of the kernels that compile fastest.
  */
 export function pinnedPlans(cases: readonly Pinned[], isa: CIsa, threads = 1): { plans: readonly Plan[]; sample: TensorMap } {
-  const { program, sample } = convProgram(cases.map((p) => p.c));
-  const chosen = new Map<ConvParams, CVariant>(cases.map((p) => [p.c.params, p.variant]));
+  // Several kernels may be pinned to one case: each call has parameters of its own.
+  const own = cases.map(({ variant, c }) => ({ variant, c: { ...c, params: { ...c.params } } }));
+  const { program, sample } = convProgram(own.map((p) => p.c));
+  const chosen = new Map<ConvParams, CVariant>(own.map((p) => [p.c.params, p.variant]));
   const pinned = planC(program, { isas: [isa], threads, filter: (v, p) => chosen.get(p) === v });
   const base = isa === 'portable' ? [] : planC(program, { isas: ['portable'], threads, filter: (v) => ['int8', 'f32_panel4', 'f32'].includes(v.name) });
   return { plans: [...base, ...pinned], sample };

@@ -64,12 +64,22 @@ export function lutFamily(w: number, t: LutTarget, finish: RowsFamily['finish'],
             return { name: `s${pixel}_${column}`, pairs: `p${pixel}_${column}`, upper: `u${pixel}_${column}`, column, index };
           }),
         }));
+        // Planes whose sums are in registers become one sum where they are carried.
+        const joined = narrow(p) && w > 1 && !inPasses(tile.vectors, p);
+        const planes = joined ? 1 : w;
+        const parts = tile.vectors * planes;
+        const carries = upto(tile.pixels * parts).flatMap((index) => {
+          const add = (x: string, y: string): string => `${registers.mm}_add_epi16(${x}, ${y})`;
+          const names = upto(joined ? w : 1).map((b) => `s${Math.floor(index / parts)}_${(index % parts) * (joined ? w : 1) + b}`);
+          const sum = (terms: readonly string[]): string => terms.reduceRight((high, low) => add(add(high, high), low));
+          return [`pairs[${index}] = ${add(`pairs[${index}]`, sum(names))};`, `upper[${index}] = ${add(`upper[${index}]`, sum(names.map((s) => `${registers.mm}_srli_epi16(${s}, 8)`)))};`];
+        });
         const part = (of: readonly { readonly column: number }[]) => {
           const rows = rowsOf(of);
           return { columns: of, rows, sums: rows.flatMap((r) => r.sums) };
         };
         return {
-          passing: inPasses(tile.vectors, p), vectors: tile.vectors, pixels: tile.pixels, indices, count: tile.pixels * indices, step: t.bytes * indices, ...part(columns),
+          passing: inPasses(tile.vectors, p), vectors: tile.vectors, pixels: tile.pixels, indices, planes, parts, count: tile.pixels * parts, carries, step: t.bytes * indices, ...part(columns),
           passes: upto(Math.ceil(indices / PASS)).map((i) => part(columns.slice(i * PASS, (i + 1) * PASS))),
         };
       }),
@@ -84,6 +94,7 @@ export function lutFamily(w: number, t: LutTarget, finish: RowsFamily['finish'],
     lanes: t.bytes, vectors: VECTORS, positions, form, codes: true, narrow, finish,
     cell: (p, channels) => Math.ceil(channels / t.taps) * (t.tables(p) ? t.bytes : 2),
     planes: (p) => (t.tables(p) ? 1 : p.activationBits!),
+    scattered: (p) => t.tables(p),
     stepBytes: (p) => (t.tables(p) ? t.bytes : 2),
     vectorBytes: () => t.bytes * w,
     flush,

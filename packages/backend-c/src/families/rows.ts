@@ -39,6 +39,8 @@ export interface RowsFamily {
   /** Bytes, in one of `planes` planes, of the converted input channels of a group at one position. */
   cell(p: ConvParams, channels: number): number;
   planes(p: ConvParams): number;
+  /** Dot products are stored by the number of the pixel, so that tiles may hold pixels of several rows. */
+  scattered?(p: ConvParams): boolean;
   /** Bytes of a segment (in a plane) that a step takes, and bytes of prepared weights of a vector in a step. */
   stepBytes(p: ConvParams): number;
   vectorBytes(p: ConvParams): number;
@@ -76,6 +78,8 @@ const dotBytes = (f: RowsFamily, p: ConvParams): number => (f.narrow?.(p) ? 2 : 
 
 /** Bytes of dot products that are requantised together, so few that they stay in the cache. */
 const HELD_BYTES = 16384;
+/** Rows at least, and positions of each, that scattered kernels compute together: windows below each other share what takes longest to read. */
+const PAIR = 2;
 /** Output positions that share a pass over the weights of a block, at least. */
 const POSITIONS = 48;
 
@@ -89,12 +93,14 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const height = (rows: number): number => (rows - 1) * p.strideH + (p.kH - 1) * p.dilH + 1;
   const inside = p.padT === 0 && p.padL === 0 && height(p.outH) <= p.inH && columns <= p.inW;
   const direct = f.convert(p) === null && inside;
-  const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.ceil(POSITIONS / p.outW))));
+  const scattered = f.scattered?.(p) ?? false;
+  const paired = scattered && p.kH > 1;
+  const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.max(paired ? PAIR : 1, Math.ceil(POSITIONS / p.outW)))));
   const ring = height(rows);
   const segments = p.kH * (split ? p.kW : 1);
   const steps = f.channelwise ? 1 : Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
   const stride = Math.min(f.vectors, Math.ceil(p.outC / groups / f.lanes)) * f.lanes;
-  const held = Math.min(rows * p.outW, Math.max(TILE_PIXELS, Math.floor(HELD_BYTES / (dotBytes(f, p) * stride))));
+  const held = scattered ? rows * p.outW : Math.min(rows * p.outW, Math.max(TILE_PIXELS, Math.floor(HELD_BYTES / (dotBytes(f, p) * stride))));
   const plane = columns * pixel;
   const row = up64(plane * f.planes(p) + 64);
   let scratch = 0;
@@ -105,7 +111,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   };
   take(direct ? 0 : (ring + 1) * row);
   const offsets = [
-    f.convert(p) === null ? 0 : columns * p.inC + 64, f.codes ? (ring + 1) * columns * groups * 4 : 0, (rows * segments + p.kH) * 8, f.codes ? rows * p.outW * 4 : 0,
+    direct ? 0 : columns * p.inC, f.codes ? (ring + 1) * columns * groups * 4 : 0, (rows * segments + p.kH) * 8, rows * p.outW * 24, f.codes ? rows * p.outW * 4 : 0,
     stride * Math.max(held, TILE_PIXELS) * dotBytes(f, p),
   ].map(take);
   const vectors = groups * Math.ceil(p.outC / groups / f.lanes);
@@ -113,7 +119,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const channels = vectors * f.lanes;
   const weights = up64(channels * (2 * thresholdsFor(f, p) || 4));
   return {
-    fields: [rows, ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, channels, vector, weights],
+    fields: [rows, paired ? PAIR : p.outW, Number(scattered), ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, channels, vector, weights],
     scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
     converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
   };
