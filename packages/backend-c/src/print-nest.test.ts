@@ -167,6 +167,21 @@ const cleared = (operands: readonly NestOperand[], body: readonly Stmt[]): Nest 
   ],
 });
 
+/** A sum of two bytes, quantised from a zero point and then requantised to at most `hi`, as of residual connections. */
+function requantisedTwice(n: number, zero: number, hi: number): Nest {
+  const i: Expr = { k: 'var', t: 'i32', name: 'i' };
+  const variable = (name: string): Expr => ({ k: 'var', t: 'f32', name });
+  const decoded = (buf: number, z: number, scale: number): Expr => e.mul(e.f32(scale), e.cast('f32', e.sub({ k: 'load', t: 'i32', buf, at: i }, e.i32(z))));
+  const steps = (x: Expr, factor: number, z: number, most: number): Expr => e.nearest(e.pmin(e.f32(most - z), e.pmax(e.f32(-z), e.mul(x, e.f32(factor)))));
+  const body: Stmt[] = [
+    { s: 'let', name: 's', x: e.add(decoded(0, zero, 0.0419), decoded(1, 0, 0.0195)) }, { s: 'let', name: 't', x: steps(variable('s'), 27.75, zero, 255) },
+    { s: 'store', buf: 2, at: i, x: e.add(e.cast('i32', variable('t')), e.i32(zero)) }, { s: 'let', name: 'u', x: e.mul(e.f32(0.036), variable('t')) },
+    { s: 'store', buf: 3, at: i, x: e.cast('i32', steps(variable('u'), hi / 5, 0, hi)) },
+  ];
+  const operands: NestOperand[] = [0, 1, 2, 3].map(() => ({ dtype: 'u8', elements: n }));
+  return { operands, body: [{ s: 'for', v: 'i', n: e.i32(n), body }] };
+}
+
 const SETTINGS: readonly { compiler: string | null; flags: readonly string[] }[] = [
   { compiler: cc, flags: ['-std=c99', '-O0'] },
   { compiler: cc, flags: ['-std=c99', '-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'] },
@@ -226,6 +241,13 @@ describe.skipIf(!cc)('nests in C', () => {
       await compare(nests, ins, compiler!, flags);
     });
 
+    it.skipIf(!compiler)(`bytes made of other bytes are those of runNest for every pair: ${compiler} ${flags.join(' ')}`, async () => {
+      const n = 256 * 256;
+      const pairs = [Uint8Array.from({ length: n }, (_, p) => p & 255), Uint8Array.from({ length: n }, (_, p) => p >> 8)];
+      const nests = [1, 3, 6, 15, 63].flatMap((hi) => [0, 131].map((zero) => requantisedTwice(n, zero, hi)));
+      await compare(nests, pairs, compiler!, flags);
+    });
+
     it.skipIf(!compiler)(`scalar functions give the bits of runNest: ${compiler} ${flags.join(' ')}`, async () => {
       const rng = new Rng(6);
       const n = 20000;
@@ -246,6 +268,26 @@ describe.skipIf(!cc)('nests in C', () => {
 });
 
 describe('printNest', () => {
+  it('counts or multiplies bytes in a loop of their own, but not for many rises, nor where others touch them', () => {
+    const split = (nest: Nest): boolean => printNest(nest, 'f').code.includes('i_');
+    const plain = requantisedTwice(40, 131, 3);
+    expect(printNest(plain, 'f').code).toMatch(/ {2}for \(int32_t i_ = 0; i_ < 40; i_\+\+\) \{\n {4}const uint8_t s0 = p2\[i_\];\n {4}p3\[i_\] = \(uint8_t\)\(\(+s0 >= \d+\)/);
+    expect(printNest(requantisedTwice(40, 0, 15), 'f').code).toMatch(/p3\[i_\] = .*p2\[i_\].* >> \d+\);/);
+    expect(split(requantisedTwice(40, 131, 63))).toBe(false);
+    const i: Expr = { k: 'var', t: 'i32', name: 'i' };
+    const halved = e.cast('i32', e.nearest(e.mul(e.cast('f32', { k: 'load', t: 'i32', buf: 0, at: i }), e.f32(1 / 80))));
+    const alone: Nest = { operands: [{ dtype: 'u8', elements: 40 }, { dtype: 'u8', elements: 40 }], body: [{ s: 'for', v: 'i', n: e.i32(40), body: [{ s: 'store', buf: 1, at: i, x: halved }] }] };
+    expect(printNest(alone, 'f').code).toMatch(/\{\n {2}for \(int32_t i = 0; i < 40; i\+\+\) \{\n {4}const uint8_t s0 = p0\[i\];\n {4}p1\[i\] = \(uint8_t\)\(\(+s0 >= 41\)/);
+    const [loop] = plain.body as [Extract<Stmt, { s: 'for' }>];
+    const changed = (change: (s: Stmt, at: number) => Stmt[]): Nest => ({ operands: [...plain.operands, plain.operands[3]], body: [{ ...loop, body: loop.body.flatMap(change) }] });
+    const isStore = (s: Stmt, buf: number): boolean => s.s === 'store' && s.buf === buf;
+    const first: Expr = { k: 'load', t: 'i32', buf: 2, at: e.i32(0) };
+    expect(split(changed((s) => [s]))).toBe(true);
+    expect(split(changed((s) => (isStore(s, 2) ? [{ ...s, at: e.i32(7) } as Stmt] : [s])))).toBe(false);
+    expect(split(changed((s) => (isStore(s, 2) ? [s, { s: 'store', buf: 2, at: e.i32(0), x: e.i32(1) }] : [s])))).toBe(false);
+    expect(split(changed((s) => (isStore(s, 3) ? [{ s: 'store', buf: 4, at: e.i32(0), x: first }, s] : [s])))).toBe(false);
+  });
+
   it('prints index arithmetic plainly, and wrapping arithmetic through unsigned', () => {
     const i: Expr = { k: 'var', t: 'i32', name: 'i0' };
     const load: Expr = { k: 'load', t: 'i32', buf: 0, at: e.add(e.mul(i, e.i32(3)), e.i32(1)) };

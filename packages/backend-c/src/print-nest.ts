@@ -1,5 +1,6 @@
 /** Prints nests and scalar functions as C99. The semantics are those at the top of nest.ts of @bitloom/kernel-spec. */
-import { type BinaryOp, type Expr, I32_RANGE, type Nest, type NestOperand, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, checkNest } from '@bitloom/kernel-spec';
+import { type BinaryOp, type Expr, I32_RANGE, type Nest, type NestOperand, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, checkNest, childrenOf } from '@bitloom/kernel-spec';
+import { splitBytes } from './split-bytes.js';
 import { C_SCALAR, C_TYPE, floatLiteral, identifier, intLiteral } from './c-text.js';
 
 /** The largest number of each type that C's conversion to int32_t takes. */
@@ -24,19 +25,6 @@ function bare(text: string): string {
 /** Operand text as unsigned; drops the cast of a wrapped result back to signed. */
 const unsigned = (text: string, bits: number): string =>
   text.startsWith(`(int${bits}_t)((uint${bits}_t)`) ? text.slice(`(int${bits}_t)`.length) : `(uint${bits}_t)${text}`;
-
-const childrenOf = (x: Expr): readonly Expr[] => {
-  switch (x.k) {
-    case 'load': return [x.at];
-    case 'un':
-    case 'cast': return [x.x];
-    case 'bin':
-    case 'cmp': return [x.a, x.b];
-    case 'sel': return [x.c, x.a, x.b];
-    case 'call': return x.args;
-    default: return [];
-  }
-};
 
 class Printer {
   private readonly names = new Map<string, string>();
@@ -188,7 +176,9 @@ class Printer {
     for (const x of order) {
       if (!twice.has(x)) continue;
       const name = `s${this.temporaries++}`;
-      this.lines.push(`${indent}const ${C_SCALAR[x.t]} ${name} = ${bare(this.expr(x))};`);
+      // Compilers compare bytes in lanes of bytes only where they are of that type.
+      const type = x.k === 'load' && this.operands[x.buf].dtype === 'u8' ? C_TYPE.u8 : C_SCALAR[x.t];
+      this.lines.push(`${indent}const ${type} ${name} = ${bare(this.expr(x))};`);
       this.shared.set(x, name);
     }
   }
@@ -288,9 +278,10 @@ export interface PrintedNest {
  */
 export function printNest(nest: Nest, name: string): PrintedNest {
   checkNest(nest);
-  const { assigned, read } = nameUse(nest.body);
-  const p = new Printer(nest.operands, assigned, read, new Ranges(nest.operands, nest.body));
-  p.block(nest.body, '  ');
+  const { body } = splitBytes(nest);
+  const { assigned, read } = nameUse(body);
+  const p = new Printer(nest.operands, assigned, read, new Ranges(nest.operands, body));
+  p.block(body, '  ');
   const stored = nest.operands.map((_, i) => p.stored.has(i));
   const params = nest.operands.map((o, i) => `${stored[i] ? '' : 'const '}${C_TYPE[o.dtype]} *restrict p${i}`);
   const unused = nest.operands.flatMap((_, i) => (p.used.has(i) ? [] : [`  (void)p${i};`]));

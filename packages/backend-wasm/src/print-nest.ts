@@ -4,11 +4,12 @@
  */
 import { fail } from '@bitloom/diagnostics';
 import {
-  type BinaryOp, type CompareOp, type Expr, type Nest, type NestOperand, ROUNDER, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp, checkNest, e,
+  type BinaryOp, type CompareOp, type Expr, type KnownBytes, type Nest, type NestOperand, ROUNDER, Ranges, SCALAR_FUNCTIONS, type Scalar, type Stmt, type UnaryOp,
+  checkNest, childrenOf, e, expressionsOf, madeOf, perNode, saturating, statementsOf, tableOf,
 } from '@bitloom/kernel-spec';
 import { type DType, DTYPES } from '@bitloom/tensor';
-import { type KnownBytes, madeOf, printTable, saturating, tableOf } from './bytes.js';
-import { childrenOf, expressionsOf, perNode, prepareNest, statementsOf, writesOf } from './prepare-nest.js';
+import { printTable } from './bytes.js';
+import { prepareNest, writesOf } from './prepare-nest.js';
 
 type WasmType = Scalar | 'v128';
 
@@ -519,16 +520,16 @@ class FunctionPrinter {
 
   /** Prints a loop of {@link isWide}, with the stores' bytes in the cheapest form that is known, and without locals that then nothing needs. */
   private wideLoop(body: readonly Stmt[], scope: VectorScope, print: (body: readonly Stmt[], statement: (s: Stmt) => void) => void): void {
-    const known = new Map<string, KnownBytes>();
+    const known = new Map<string, KnownBytes & { readonly local: string }>();
     const stores = new Map<Stmt, WideStore>();
     const forms = body.map((s): Stmt => {
       if (s.s !== 'store') return s;
-      const found = tableOf(s.x, known, this.ranges);
+      const found = tableOf(s.x, (y) => (y.k === 'var' ? (known.get(y.name) ?? null) : null), this.ranges);
       const text = found && printTable(found.table, found.of.lo, found.of.hi, `(local.get ${found.of.local})`, (vector) => this.hoist(vector, scope));
       const form = { ...s, x: text ? e.i32(0) : saturating(s.x, this.ranges) };
       const made = madeOf(s.x, this.ranges);
       const kept = made && this.fresh('v128');
-      if (made && kept) known.set(made.name, { ...made.bytes, local: kept });
+      if (made && kept) known.set(made.name, { ...made, local: kept });
       stores.set(form, { text, kept });
       return form;
     });

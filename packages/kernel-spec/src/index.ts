@@ -6,6 +6,8 @@ export * from './conv.js';
 export * from './check-nest.js';
 export * from './ranges.js';
 export * from './run-nest.js';
+export * from './walk.js';
+export * from './bytes.js';
 export * from './check-program.js';
 export * from './run-program.js';
 export * from './scalar-functions.js';
