@@ -9,7 +9,7 @@ import { type KernelName, alignUp } from '@bitloom/codegen';
 import { type ConvParams, convK, convMacs, sumsFit, thresholdsOf } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
-import { EPILOGUE_CHANNELS, codesAbove, storeCodes, thresholdsFunction } from './epilogue.js';
+import { EPILOGUE_CHANNELS, codesAbove, isClamped, storeCodes, thresholdsFunction } from './epilogue.js';
 import { type Isa, type WasmFunction, integerPacking } from './family.js';
 import { range, rendered } from './render.js';
 import type { ConvCode, WasmVariant } from './variants.js';
@@ -121,9 +121,10 @@ function tileFunction(s: Shape, p: ConvParams, kind: string): WasmFunction {
   const slots = range(s.slots);
   const pixels = range(s.pixels);
   const weights = slots.flatMap((slot) => range(p.kW).map((kw) => ({ name: `${slot}_${kw}`, offset: VECTOR * (slot * p.kW + kw) })));
-  const shape = `${s.pixels}_${s.slots}x${p.kW}_${shares(p) ? p.strideW : 'apart'}`;
+  const bounded = !s.float && !s.thresholds && isClamped(p);
+  const shape = `${s.pixels}_${s.slots}x${p.kW}_${shares(p) ? p.strideW : 'apart'}${bounded ? '_bounded' : ''}`;
   const view = {
-    d, weights, weightBytes: VECTOR * weights.length, xStep: s.lanes * s.element, constBytes: s.constBytes, scaleStep: 4 * s.lanes, lanes: s.lanes,
+    d, bounded, weights, weightBytes: VECTOR * weights.length, xStep: s.lanes * s.element, constBytes: s.constBytes, scaleStep: 4 * s.lanes, lanes: s.lanes,
     outStep: codes ? s.lanes : 4 * s.lanes, pixelCount: s.pixels, lastPixel: s.pixels - 1,
     slots: slots.map((index) => ({ index, offset: 4 * index, columns: columnsOf(p, pixels, index) })),
   };
@@ -236,7 +237,7 @@ function variant(isa: Isa, float: boolean): WasmVariant {
     prepared: (p) => numbersOf(isa, p).constsBytes + weightsBytes(shapeOf(isa, p), p),
     symbol: (p) => {
       const { form, thresholds } = shapeOf(isa, p);
-      return `${kernel}_w${p.weightBits ?? 32}_${form}${thresholds}_${p.dilH === 1 ? 'joined' : 'apart'}__${isa}`;
+      return `${kernel}_w${p.weightBits ?? 32}_${form}${thresholds}${isClamped(p) ? '_bounded' : ''}_${p.dilH === 1 ? 'joined' : 'apart'}__${isa}`;
     },
     code: (p) => codeOf(isa, p),
     descriptor: (p, a, part = p) => {

@@ -27,6 +27,9 @@ export interface Epilogue {
 export const codesAbove = (sum: string, thresholds: readonly string[]): string =>
   thresholds.reduce((codes, t) => `(i16x8.sub ${codes} (i16x8.gt_s (local.get $${sum}) (local.get $${t})))`, '(local.get $lo)');
 
+/** Whether saturating stores of codes clamp from below: rounded results are not so far below that 32 bits wrap. */
+export const isClamped = (p: ConvParams): boolean => p.output === 'codes' && p.lo === 0 && p.bounded === true;
+
 /** Stores less than a vector of codes. */
 export const storeCodes = rendered('store_codes', 'store_codes', {});
 
@@ -36,14 +39,15 @@ const SUMS_AT = ['(local.get $acc)', '(i32.add (local.get $acc) (local.get $accs
 function functionOf(simd: boolean, p: ConvParams, unsigned: boolean, thresholds: number): WasmFunction {
   const kind = p.kind === 'f32' ? 'bias' : p.output;
   const alphaShift = unsigned ? weightAlpha(p.weightBits!) - 1 : 0;
-  const name = `epilogue_${thresholds ? `thresholds${thresholds}` : kind}${unsigned ? `_sums${alphaShift}` : ''}`;
+  const bounded = !thresholds && isClamped(p);
+  const name = `epilogue_${thresholds ? `thresholds${thresholds}` : kind}${bounded ? '_bounded' : ''}${unsigned ? `_sums${alphaShift}` : ''}`;
   const halves = range(2).map((index) => ({ index, offset: 16 * index }));
   const view = { d, integer: kind !== 'bias', sums: unsigned, alphaShift, halves, channels: EPILOGUE_CHANNELS };
   const codes = kind === 'codes';
   if (!simd) return rendered('epilogue_scalar', `${name}__scalar`, { ...view, codes, size: codes ? 1 : 4 });
   return codes
     ? rendered('epilogue_codes', name, {
-      ...view, halves: thresholds ? [] : halves, thresholds: range(thresholds).map((index) => ({ index, offset: 16 * index })),
+      ...view, bounded, halves: thresholds ? [] : halves, thresholds: range(thresholds).map((index) => ({ index, offset: 16 * index })),
       above: codesAbove('v0', range(thresholds).map((index) => `t${index}`)), storeCodes: storeCodes.name,
       parts: [2, 1].map((pixels) => ({ two: pixels === 2, sumBytes: 4 * pixels, pixels: range(pixels).map((index) => ({ index, at: SUMS_AT[index], sumOffset: 4 * index })) })),
     })
@@ -54,7 +58,7 @@ function functionOf(simd: boolean, p: ConvParams, unsigned: boolean, thresholds:
 export function epilogueOf(simd: boolean, p: ConvParams, sums: Sums): Epilogue {
   const thresholds = simd ? thresholdsOf(p, sums) : 0;
   return {
-    symbol: thresholds ? `thresholds${thresholds}` : p.kind === 'f32' ? 'bias' : p.output,
+    symbol: thresholds ? `thresholds${thresholds}` : p.kind === 'f32' ? 'bias' : `${p.output}${simd && isClamped(p) ? '_bounded' : ''}`,
     functions: [functionOf(simd, p, sums.unsigned, thresholds), ...(simd && p.output === 'codes' ? [storeCodes] : [])],
     constBytes: thresholds ? 2 * thresholds : 4, thresholds,
   };

@@ -1,7 +1,7 @@
 /** From a Program to a Plan: a variant per call, packed weights, and a place in memory for every buffer. */
 import { fail } from '@bitloom/diagnostics';
 import { byteSize } from '@bitloom/tensor';
-import { type BufferDef, type KernelCall, type Port, type Program, convK, hasFewCodes } from '@bitloom/kernel-spec';
+import { type BufferDef, type KernelCall, type Port, type Program, convK, hasFewCodes, isBounded } from '@bitloom/kernel-spec';
 import { alignUp, planMemory } from './memory.js';
 import { type PackingName, type WeightShape, packOnce } from './packing.js';
 import { type ConvPart, splitConv } from './split.js';
@@ -87,11 +87,22 @@ export interface PlanOptions {
   readonly threads?: number;
 }
 
+/** The program with what is known of the results of its convolutions. */
+function withBounds(program: Program): Program {
+  const calls = program.calls.map((c): KernelCall => {
+    if (c.family !== 'conv' || c.params.kind !== 'int') return c;
+    const [multiplier, offset] = c.args.slice(2).map((b) => program.buffers[b].data);
+    return multiplier && offset ? { ...c, params: { ...c.params, bounded: isBounded(c.params, multiplier as Float32Array, offset as Float32Array) } } : c;
+  });
+  return { ...program, calls };
+}
+
 /** @throws E601 when no variant accepts a call, or the weights of a convolution are not constant */
-export function makePlan(program: Program, options: PlanOptions): Plan {
-  const rankings = program.calls.map((c) =>
+export function makePlan(given: Program, options: PlanOptions): Plan {
+  const rankings = given.calls.map((c) =>
     c.family === 'conv' ? rankVariants(options.variants, c.params, c.origin, options.filter, options.cost).slice(0, 2) : []);
   const variants = rankings.map((r): KernelVariant | null => r[0]?.variant ?? null);
+  const program = withBounds(given);
 
   // A constant used in two ways is packed once per format and shape.
   const blobs: Uint8Array[] = [];

@@ -47,6 +47,8 @@ export interface ConvParams extends ConvGeometry {
   readonly output: 'codes' | 'f32';
   readonly lo: number;
   readonly hi: number;
+  /** {@link isBounded}, where that is known. Planning finds it; it is no part of programs in files. */
+  readonly bounded?: boolean;
 }
 
 /** Reduction length of one output: kH·kW·inC/groups. */
@@ -68,6 +70,13 @@ export interface Sums {
 function largestSum(p: ConvParams, s: Sums): number {
   const [w, top] = [p.weightBits!, 2 ** p.activationBits! - 1];
   return convK(p) * (s.unsigned ? weightAlpha(w) * (2 ** w - 1) * top : Math.max(1, 2 ** (w - 1)) * Math.max(s.offset, top - s.offset));
+}
+
+/** Whether all results of the integer form lie within ±2²² before they are clamped, whatever the codes. */
+export function isBounded(p: ConvParams, multiplier: ArrayLike<number>, offset: ArrayLike<number>): boolean {
+  const sum = largestSum(p, { unsigned: false, offset: p.xZero });
+  for (let o = 0; o < p.outC; o++) if (!(sum * Math.abs(multiplier[o]) + Math.abs(offset[o]) <= 2 ** 22)) return false;
+  return true;
 }
 
 /** Whether sums fit 16 bits, with one to spare. */
