@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type KernelName, makePlan } from '@bitloom/codegen';
-import type { ConvGeometry } from '@bitloom/kernel-spec';
+import { type ConvGeometry, convK, isBounded } from '@bitloom/kernel-spec';
 import { type Bits, isBits } from '@bitloom/numerics';
 import { Rng, type Tensor } from '@bitloom/tensor';
 import { WASM_VARIANTS, emitWasm, runWasm, variantsFor } from './index.js';
@@ -92,6 +92,28 @@ describe.each(VARIANTS.filter((v) => v.isa !== 'scalar' && v.kernel !== 'f32').m
     const { program } = convProgram(cases);
     const { target, filter } = { target: TARGET[VARIANTS.find((v) => v.name === variant)!.isa], filter: (v: { name: string }) => v.name === variant };
     expect((await emitWasm(makePlan(program, { target, variants: variantsFor(target), filter }))).wat).toContain('i16x8.gt_s');
+  });
+});
+
+describe.each(VARIANTS.filter((v) => v.isa !== 'scalar' && v.kernel !== 'f32').map((v) => v.name))('%s: results far from codes', (variant) => {
+  it('equal the reference, whether or not all are known to lie within ±2²²', async () => {
+    const rng = new Rng(21);
+    const { accepts } = VARIANTS.find((v) => v.name === variant)!;
+    const wide = { ...PLAIN, batch: 1, inH: 6, inW: 11, inC: 19, outC: 19, kH: 3, kW: 3, padT: 1, padL: 1 };
+    const shape = variant.startsWith('depthwise') ? { ...wide, groups: 19 } : variant.startsWith('int8_bytes') ? { ...wide, inH: 1, inW: 1, kH: 1, kW: 1, padT: 0, padL: 0 } : wide;
+    const g = withOutput(shape, shape.padT);
+    const cases = ([[1, 1], [2, 2], [3, 5], [4, 2], [4, 4], [8, 7], [8, 8]] as const).flatMap(([w, a]) => [false, true].flatMap((bounded): ConvCase[] => {
+      const c = integerCase(rng, g, w, a);
+      const params = { ...c.params, output: 'codes', lo: 0, hi: 255 } as const;
+      if (!accepts(params)) return [];
+      const sum = convK(g) * Math.max(1, 2 ** (w - 1)) * Math.max(params.xZero, 2 ** a - 1 - params.xZero);
+      const most = (part: number): number => (part * 2 ** 22) / sum;
+      const multipliers = [most(0.999), most(1e-4), ...(bounded ? [] : [2 ** 24, 2 ** 27, 1e30, Infinity].map((x) => x / sum))];
+      const rest: [Float32Array, Float32Array] = [Float32Array.from({ length: g.outC }, (_, i) => multipliers[i % multipliers.length]), Float32Array.from({ length: g.outC }, (_, i) => [0, -100.5, 1000][i % 3])];
+      expect(isBounded(params, ...rest)).toBe(bounded);
+      return [{ ...c, params, rest }];
+    }));
+    await check(cases, variant);
   });
 });
 
