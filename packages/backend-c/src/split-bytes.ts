@@ -23,7 +23,16 @@ function isPlace(at: Expr, v: string, written: ReadonlySet<string>): boolean {
   return distinct(at);
 }
 
-const loads = (x: Expr): number[] => [...(x.k === 'load' ? [x.buf] : []), ...childrenOf(x).flatMap(loads)];
+/** Operands that expressions load from. */
+function loadsOf(all: readonly Expr[]): Set<number> {
+  const found = new Set<number>();
+  const visit = perNode<void>((x, self) => {
+    if (x.k === 'load') found.add(x.buf);
+    childrenOf(x).forEach(self);
+  });
+  all.forEach(visit);
+  return found;
+}
 
 const renamed = (from: string, to: string): ((x: Expr) => Expr) =>
   perNode<Expr>((x, self) => (x.k === 'var' && x.name === from ? { ...x, name: to } : withChildren(x, childrenOf(x).map(self))));
@@ -42,9 +51,10 @@ function printable(table: Uint8Array, { lo, hi, byte }: KnownByte): Expr | null 
 
 function splitLoop(loop: Loop, nest: Nest, ranges: Ranges, fresh: (v: string) => string): Stmt[] {
   const { body, v } = loop;
-  if (body.some((s) => s.s === 'for' || s.s === 'if' || s.s === 'set')) return [loop];
+  // Both loops evaluate how often they run.
+  if (body.some((s) => s.s === 'for' || s.s === 'if' || s.s === 'set') || loadsOf([loop.n]).size > 0) return [loop];
   const written = new Set(body.flatMap((s) => (s.s === 'let' ? [s.name] : [])));
-  const loaded = new Set(body.flatMap((s) => expressionsOf(s).flatMap(loads)));
+  const loaded = loadsOf(body.flatMap(expressionsOf));
   const stored = body.flatMap((s) => (s.s === 'store' ? [s.buf] : []));
   /** Bytes that the second loop may load or store: no other statement of the loop touches them. */
   const isAlone = (s: Store): boolean =>

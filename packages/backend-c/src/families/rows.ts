@@ -94,8 +94,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const inside = p.padT === 0 && p.padL === 0 && height(p.outH) <= p.inH && columns <= p.inW;
   const direct = f.convert(p) === null && inside;
   const scattered = f.scattered?.(p) ?? false;
-  const paired = scattered && p.kH > 1;
-  const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.max(paired ? PAIR : 1, Math.ceil(POSITIONS / p.outW)))));
+  const rows = Math.ceil(p.outH / Math.ceil(p.outH / Math.min(p.outH, Math.max(scattered ? PAIR : 1, Math.ceil(POSITIONS / p.outW)))));
   const ring = height(rows);
   const segments = p.kH * (split ? p.kW : 1);
   const steps = f.channelwise ? 1 : Math.ceil((split ? cell : p.kW * cell) / f.stepBytes(p));
@@ -119,7 +118,7 @@ export function rowsLayout(f: RowsFamily, p: ConvParams): Layout {
   const channels = vectors * f.lanes;
   const weights = up64(channels * (2 * thresholdsFor(f, p) || 4));
   return {
-    fields: [rows, paired ? PAIR : p.outW, Number(scattered), ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, channels, vector, weights],
+    fields: [rows, scattered ? PAIR : p.outW, Number(scattered), ring, columns, segments, steps, Number(split), Number(direct), p.weightBits!, p.activationBits!, f.flush?.(p) ?? 0, held, pixel, direct ? p.inW * p.inC : plane, row, ...offsets, channels, vector, weights],
     scratch: scratch + 64, prepared: weights + vectors * vector, segments, steps, vectors,
     converted: direct ? 0 : p.batch * (p.inH + 1) * columns,
   };
