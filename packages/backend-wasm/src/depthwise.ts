@@ -6,7 +6,7 @@
  * row of a pair have weights of their own.
  */
 import { type KernelName, alignUp } from '@bitloom/codegen';
-import { type ConvParams, convK, convMacs, sumsFit, thresholdsOf } from '@bitloom/kernel-spec';
+import { type ConvParams, PLAIN_SUMS, convK, convMacs, sumsFit, thresholdsOf } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { EPILOGUE_CHANNELS, codesAbove, isClamped, storeCodes, thresholdsFunction } from './epilogue.js';
@@ -43,18 +43,15 @@ interface Shape {
   readonly thresholds: number;
 }
 
-/** Sums are over u, −zero point · Σv included from the start. */
-const SUMS = { unsigned: false, offset: 0 } as const;
-
-/** Whether sums fit 16 bits. */
-const isNarrow = (p: ConvParams): boolean => p.kind === 'int' && p.output === 'codes' && sumsFit(p, SUMS);
+/** Whether sums, which are over u, −zero point · Σv included from the start, fit 16 bits. */
+const isNarrow = (p: ConvParams): boolean => p.kind === 'int' && p.output === 'codes' && sumsFit(p, PLAIN_SUMS);
 
 function shapeOf(isa: Isa, p: ConvParams): Shape {
   const float = p.kind === 'f32';
   const form: Form = isa === 'scalar' ? 'scalar' : float ? 'float' : isNarrow(p) ? (isa === 'relaxed' ? 'dot8' : 'multiply') : 'dot16';
   const pairs = form === 'dot16' || form === 'dot8';
   const lanes = form === 'dot8' || form === 'multiply' ? EPILOGUE_CHANNELS : 4;
-  const thresholds = lanes === EPILOGUE_CHANNELS ? thresholdsOf(p, SUMS) : 0;
+  const thresholds = lanes === EPILOGUE_CHANNELS ? thresholdsOf(p, PLAIN_SUMS) : 0;
   return {
     form, float, pairs, lanes, thresholds,
     // Dilated taps never share a pair.
@@ -121,7 +118,7 @@ function tileFunction(s: Shape, p: ConvParams, kind: string): WasmFunction {
   const slots = range(s.slots);
   const pixels = range(s.pixels);
   const weights = slots.flatMap((slot) => range(p.kW).map((kw) => ({ name: `${slot}_${kw}`, offset: VECTOR * (slot * p.kW + kw) })));
-  const bounded = !s.float && !s.thresholds && isClamped(p);
+  const bounded = !s.thresholds && isClamped(p);
   const shape = `${s.pixels}_${s.slots}x${p.kW}_${shares(p) ? p.strideW : 'apart'}${bounded ? '_bounded' : ''}`;
   const view = {
     d, bounded, weights, weightBytes: VECTOR * weights.length, xStep: s.lanes * s.element, constBytes: s.constBytes, scaleStep: 4 * s.lanes, lanes: s.lanes,

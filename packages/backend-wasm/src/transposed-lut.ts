@@ -11,7 +11,7 @@
  * patches of codes, else to the whole input once, and patches are gathered of its bytes.
  */
 import { alignUp } from '@bitloom/codegen';
-import { type ConvParams, convK, isPointwise } from '@bitloom/kernel-spec';
+import { type ConvParams, PLAIN_SUMS, convK, isPointwise } from '@bitloom/kernel-spec';
 import { weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, d, descriptorOf, geometry, scratchOffsets, unpackFunction } from './descriptor.js';
 import { gatherFunction } from './driver.js';
@@ -119,7 +119,7 @@ const blocksBytes = (p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * bl
 /** Vectors that share a pass over the tables, if there are as many: more where tables come from afar. */
 const blockVectors = (p: ConvParams): number => (blocksBytes(p) > 1 << 20 ? 16 : 4);
 /** Sums are Σ v·u. */
-const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, { unsigned: false, offset: 0 });
+const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, PLAIN_SUMS);
 
 const constsBytes = (p: ConvParams): number => alignUp(alignUp(p.outC, EPILOGUE_CHANNELS) * epilogueFor(p).constBytes, SLACK);
 

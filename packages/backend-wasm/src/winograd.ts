@@ -22,7 +22,7 @@
  * end of a row may be any bytes where i16 has room for them, as outputs inside do not depend on them; F(5×5) fills them with padding.
  */
 import { alignUp } from '@bitloom/codegen';
-import { type ConvParams, convK } from '@bitloom/kernel-spec';
+import { type ConvParams, PLAIN_SUMS, convK, largestSum } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import { FIELDS, SLACK, type Field, bytesFunction, d, descriptorOf, geometry, paddedRow, scratchOffsets, unpackFunction } from './descriptor.js';
 import { coverRow } from './driver.js';
@@ -263,7 +263,7 @@ function codeOf(f: Algorithm, p: ConvParams): ConvCode {
 }
 
 /** Sums are Σ v·u. */
-const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, { unsigned: false, offset: 0 });
+const epilogueFor = (p: ConvParams): Epilogue => epilogueOf(true, p, PLAIN_SUMS);
 
 const constsBytes = (p: ConvParams): number => alignUp(alignUp(p.outC, CHANNELS) * epilogueFor(p).constBytes, SLACK);
 const blocksBytes = (f: Algorithm, p: ConvParams): number => Math.ceil(p.outC / CHANNELS) * positionsOf(f) * Math.ceil(p.inC / 2) * 2 * CHANNELS * f.weightBytes;
@@ -281,16 +281,13 @@ function cost(f: Algorithm, p: ConvParams): number {
   return products / (f.weightBytes === 1 ? 32 : 38) + tiles * (input * alignUp(p.inC, 8) + output * p.outC) + far;
 }
 
-/** Largest |acc| of raw codes. */
-const largestSum = (p: ConvParams): number => convK(p) * weightBeta(p.weightBits!) * (2 ** p.activationBits! - 1);
-
 const winograd = (f: Algorithm): WasmVariant => ({
   name: `${f.name}__simd128`,
   kernel: 'winograd',
   isa: 'simd128',
   accepts: (p) =>
     p.kind === 'int' && p.groups === 1 && p.kH === 3 && p.kW === 3 && p.inC <= MAX_CHANNELS &&
-    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && p.weightBits! <= f.weightBits && p.activationBits! <= f.codeBits && largestSum(p) < 2 ** (31 - f.scaleShift),
+    p.strideH === 1 && p.strideW === 1 && p.dilH === 1 && p.dilW === 1 && p.weightBits! <= f.weightBits && p.activationBits! <= f.codeBits && largestSum(p, PLAIN_SUMS) < 2 ** (31 - f.scaleShift),
   cost: (p) => cost(f, p),
   packing: integerPacking,
   scratch: (p, part = p) => scratchOffsets(numbersOf(f, part).scratch).bytes,

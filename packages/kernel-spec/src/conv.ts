@@ -3,7 +3,7 @@
  * (1×1 over `inH = 1, inW = rows`), on integers or f32. Activations are channels-last.
  */
 import type { Bits } from '@bitloom/numerics';
-import { clampTo, requantize, weightAlpha } from '@bitloom/numerics';
+import { clampTo, requantize, weightAlpha, weightBeta } from '@bitloom/numerics';
 import type { TypedArray } from '@bitloom/tensor';
 
 /** Sizes of a convolution; `inC` and `outC` count all groups. Weights are [outC][kH][kW][inC/groups]. */
@@ -66,13 +66,16 @@ export interface Sums {
   readonly offset: number;
 }
 
-/** Largest magnitude of a sum times alpha. */
-function largestSum(p: ConvParams, s: Sums): number {
+/** Sums of weight values times codes. */
+export const PLAIN_SUMS: Sums = { unsigned: false, offset: 0 };
+
+/** Largest magnitude of a sum of the integer form, times alpha where it is of weight codes. */
+export function largestSum(p: ConvParams, s: Sums): number {
   const [w, top] = [p.weightBits!, 2 ** p.activationBits! - 1];
-  return convK(p) * (s.unsigned ? weightAlpha(w) * (2 ** w - 1) * top : Math.max(1, 2 ** (w - 1)) * Math.max(s.offset, top - s.offset));
+  return convK(p) * (s.unsigned ? weightAlpha(w) * (2 ** w - 1) * top : weightBeta(w) * Math.max(s.offset, top - s.offset));
 }
 
-/** Whether all results of the integer form lie within ±2²² before they are clamped, whatever the codes. */
+/** Whether all results of the integer form lie within ±2²² before they are clamped, whatever the codes; `multiplier` and `offset` are f32[outC]. */
 export function isBounded(p: ConvParams, multiplier: ArrayLike<number>, offset: ArrayLike<number>): boolean {
   const sum = largestSum(p, { unsigned: false, offset: p.xZero });
   for (let o = 0; o < p.outC; o++) if (!(sum * Math.abs(multiplier[o]) + Math.abs(offset[o]) <= 2 ** 22)) return false;

@@ -54,7 +54,7 @@ function popcntView(p: ConvParams): object {
   const name = popcntName(p);
   const { tiles, table } = tileViews(name, VECTORS, positions);
   const wide = (s: TileSum): string => `_mm256_storeu_si256((__m256i *)(void *)(acc + ${8 * s.index}), _mm512_cvtepi64_epi32(${s.name}));`;
-  return { name, narrow, dot: narrow ? 'uint16_t' : 'int32_t', tiles: tiles.map((t) => ({ ...t, stores: t.rows.flatMap(({ sums: s }) => (narrow ? joinedStores(s) : s.map(wide))).map((store) => ({ store })) })), table };
+  return { name, narrow, dot: narrow ? 'uint16_t' : 'int32_t', tiles: tiles.map((t) => ({ ...t, stores: t.rows.flatMap(({ sums: s }) => (narrow ? joinedStores(s) : s.map(wide))) })), table };
 }
 /** Of one position: lanes of four vectors, or of two, joined to words that alternate. */
 function joinedStores(s: readonly TileSum[]): string[] {

@@ -3,7 +3,7 @@
  * a list of segments, runs of converted values; vector lanes are output channels; weights are prepared in the order of reading.
  */
 import type { KernelName } from '@bitloom/codegen';
-import { type ConvParams, convK, thresholdsOf } from '@bitloom/kernel-spec';
+import { type ConvParams, PLAIN_SUMS, convK, thresholdsOf } from '@bitloom/kernel-spec';
 import { weightAlpha, weightBeta } from '@bitloom/numerics';
 import type { CIsa } from '../isa.js';
 import { type CPart, type CVariant, intBits, isDepthwise, packingOf, resultOf, suffix, template, up64, upto } from '../variant.js';
@@ -71,7 +71,7 @@ export interface Layout {
 /** bl_tile_pixels: positions of the largest tile. */
 const TILE_PIXELS = 8;
 /** Epilogues of dot products of 16 bits count thresholds where a result has few codes, each sum less beta times the codes under its window. */
-const thresholdsFor = (f: RowsFamily, p: ConvParams): number => (f.narrow?.(p) ? thresholdsOf(p, { unsigned: false, offset: 0 }) : 0);
+const thresholdsFor = (f: RowsFamily, p: ConvParams): number => (f.narrow?.(p) ? thresholdsOf(p, PLAIN_SUMS) : 0);
 /** Whether dot products of codes fit in 16 bits. */
 export const dotsFit = (p: ConvParams): boolean => convK(p) * (2 ** p.weightBits! - 1) * (2 ** p.activationBits! - 1) <= 65535;
 const dotBytes = (f: RowsFamily, p: ConvParams): number => (f.narrow?.(p) ? 2 : 4);
