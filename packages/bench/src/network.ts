@@ -1,5 +1,5 @@
 /** A float model made ready for every contender: quantised uniformly, lowered, planned, exported. */
-import { type CIsa, emitC, planC } from '@bitloom/backend-c';
+import { type CIsa, emitC } from '@bitloom/backend-c';
 import { addressOf, emitWasm } from '@bitloom/backend-wasm';
 import { DEFAULT_CALIBRATION, type Histogram, chooseParams, collectHistograms, observedValues } from '@bitloom/calibrate';
 import type { CostTable, Plan } from '@bitloom/codegen';
@@ -69,9 +69,10 @@ export async function wasmNetwork(program: Program, target: string, costs: CostT
   };
 }
 
+/** @param isa instructions to use; null: code for all, of which the machine takes its best */
 export function cNetwork(program: Program, isa: CIsa | null, costs: CostTable | null): CNetwork {
-  const { conv } = costsOf('c', costs);
-  const plans = planC(program, { ...(isa === null ? {} : { isas: [...new Set<CIsa>(['portable', isa])] }), cost: () => (v, p) => conv(v, p).ns });
+  const model = costsOf('c', costs);
+  const plans = flavoursOf('c').filter((f) => isa === null || f.isa === 'portable' || f.isa === isa).map((f) => planOf(program, f, model));
   const bytes = (ports: Plan['inputs']): number[] => ports.map((p) => p.location.bytes);
   return { name: 'model', files: emitC(plans, { name: 'model' }), inputs: bytes(plans[0].inputs), outputs: bytes(plans[0].outputs) };
 }
