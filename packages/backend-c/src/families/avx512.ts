@@ -2,6 +2,7 @@
 import { type ConvParams, convK, convMacs } from '@bitloom/kernel-spec';
 import { type CPart, positionsOf, resultOf, template, upto } from '../variant.js';
 import { depthwiseFamily } from './depthwise-x86.js';
+import { lutFixed } from './lut-fixed.js';
 import { type LutTarget, lutFamily } from './lut-x86.js';
 import { type RowsFamily, type TileSum, dotsFit, rowsVariant, tileViews } from './rows.js';
 
@@ -90,5 +91,5 @@ const load: CPart = { name: 'load_avx512', render: () => renderLoad({}) };
 const lutTarget: LutTarget = { isa: 'avx512', name: 'lut_vpermb', taps: 6, bytes: 64, codeBits: 4, registers: 24, rate: 1000, tables: (p) => p.activationBits! > 1, narrow: true };
 
 export const AVX512_VARIANTS = [
-  vnni, vpopcnt, depthwiseFamily('avx512', 16, 4, 40, finish, [load]), ...[1, 2, 3].map((w) => lutFamily(w, lutTarget, finish, [load, sums])),
+  vnni, vpopcnt, depthwiseFamily('avx512', 16, 4, 40, finish, [load]), ...[1, 2, 3].map((w) => lutFamily(w, lutTarget, finish, [load, sums])), lutFixed(finish, [load, sums]),
 ].map(rowsVariant);
