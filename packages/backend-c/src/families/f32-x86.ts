@@ -16,7 +16,7 @@ const renderF32 = template<object>('f32_x86.c.hbs');
 const renderDepthwise = template<object>('f32_depthwise_x86.c.hbs');
 
 function f32Variants(t: F32Target): CVariant[] {
-  const text = { ...t, target: t.isa.toUpperCase(), ...(t.isa === 'avx512' ? { mm: '_mm512', type: '__m512' } : { mm: '_mm256', type: '__m256' }) };
+  const text = { ...t, target: t.isa.toUpperCase(), ...(t.isa === 'avx512' ? { mm: '_mm512', type: '__m512', mask: '__mmask16', masks: true } : { mm: '_mm256', type: '__m256', mask: '__m256i', masks: false }) };
   const padded = (channels: number): number => Math.ceil(channels / t.lanes) * t.lanes;
   const common = { isa: t.isa, signature: 'prepared-f32', needs: [], packing: packingOf, scratch: () => 0 } as const;
   const conv: CVariant = {
@@ -36,7 +36,7 @@ function f32Variants(t: F32Target): CVariant[] {
     prepared: (p: ConvParams) => padded(p.inC) * p.kH * p.kW * 4,
     symbol: () => `f32_depthwise_${t.isa}`,
     cost: (p) => 100 + convMacs(p) / (t.rate / 4) + positionsOf(p) * p.outC * 0.2,
-    render: () => renderDepthwise({ ...text, pixels: upto(4) }),
+    render: () => renderDepthwise({ ...text, tiles: [4, 1].map((count) => ({ count, single: count === 1, pixels: upto(count) })) }),
   };
   return [conv, depthwise];
 }
