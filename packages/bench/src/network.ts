@@ -3,7 +3,7 @@ import { type CIsa, emitC } from '@bitloom/backend-c';
 import { addressOf, emitWasm } from '@bitloom/backend-wasm';
 import { DEFAULT_CALIBRATION, type Histogram, chooseParams, collectHistograms, observedValues } from '@bitloom/calibrate';
 import type { CostTable, Plan } from '@bitloom/codegen';
-import { type TargetName, costsOf, flavoursOf, planOf, prepare } from '@bitloom/compiler';
+import { type TargetName, plansFor, prepare } from '@bitloom/compiler';
 import { batches, sampleSpecs, syntheticSource } from '@bitloom/data';
 import { type Graph, type ValueId, valueOf } from '@bitloom/ir';
 import type { Program } from '@bitloom/kernel-spec';
@@ -59,8 +59,7 @@ export const qdqOf = (n: Network): Uint8Array => exportQdq(quantized(n, [8, 8], 
 
 /** @param costs a table that goes before the shipped ones */
 export async function wasmNetwork(program: Program, target: string, costs: CostTable | null): Promise<WasmNetwork> {
-  const [flavour] = flavoursOf(target as TargetName);
-  const plan = planOf(program, flavour, costsOf(flavour.backend, costs));
+  const [plan] = plansFor(program, target as TargetName, costs);
   const { wasm, layout } = await emitWasm(plan);
   return {
     wasm, weights: plan.weights.slice(0, plan.packedBytes), weightsBase: layout.weightsBase, steps: plan.calls.length,
@@ -71,8 +70,7 @@ export async function wasmNetwork(program: Program, target: string, costs: CostT
 
 /** @param isa instructions to use; null: code for all, of which the machine takes its best */
 export function cNetwork(program: Program, isa: CIsa | null, costs: CostTable | null): CNetwork {
-  const model = costsOf('c', costs);
-  const plans = flavoursOf('c').filter((f) => isa === null || f.isa === 'portable' || f.isa === isa).map((f) => planOf(program, f, model));
+  const plans = plansFor(program, 'c', costs).filter((p) => isa === null || p.target === 'portable' || p.target === isa);
   const bytes = (ports: Plan['inputs']): number[] => ports.map((p) => p.location.bytes);
   return { name: 'model', files: emitC(plans, { name: 'model' }), inputs: bytes(plans[0].inputs), outputs: bytes(plans[0].outputs) };
 }

@@ -14,7 +14,7 @@ export { TARGETS, type TargetName, compileOptionsSchema, finetuneOptionsSchema }
 export type { Hooks } from './pipeline.js';
 export type { LayerReport, PortReport } from './report.js';
 export { STRATEGIES } from './search.js';
-export { costsOf, flavoursOf, planOf, readCosts } from './targets.js';
+export { plansFor, readCosts } from './targets.js';
 export { cIsas } from './timing.js';
 export { type TuneReport, tune } from './tune.js';
 export { type Mismatch, type VerifyOptions, type VerifyReport, verifyBundle } from './verify.js';

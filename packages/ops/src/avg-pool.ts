@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { div } from './compose.js';
 import { convInputGradient } from './conv-gradients.js';
 import { byNest, defineOp, logicalType } from './def.js';
+import { rowsOfChannels } from './lowering.js';
 import { divisor, inferPool, poolNest, poolShape, poolWindow } from './pool.js';
 import { expectClass } from './shapes.js';
 import { tapCount } from './window.js';
@@ -43,4 +44,5 @@ export const avgPool = defineOp<AvgPoolAttrs>({
     poolNest(b, x, y, a, e.constant(t, 0), e.add, (sum, p) => e.div(sum, e.cast(t, divisor(b, a, p, out, size))));
   }),
   channelsLast: true,
+  accumulates: ({ outputs: [y] }) => rowsOfChannels(y),
 });

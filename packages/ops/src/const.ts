@@ -18,4 +18,5 @@ export const constant = defineOp({
   lower: () => fail('E901', 'constants are buffers, not kernel calls'),
   scalar: null,
   channelsLast: false,
+  accumulates: null,
 });

@@ -10,7 +10,7 @@ import { channelSum, convWeightGradient } from './conv-gradients.js';
 import { expectConvOperands } from './conv.js';
 import { sliceAxis } from './compose.js';
 import { type LowerInput, type Lowering, defineOp, logicalType, mismatch } from './def.js';
-import { evaluateLowered, nestOver, newConstant, realValues } from './lowering.js';
+import { evaluateLowered, nestOver, newConstant, realValues, rowsOfChannels } from './lowering.js';
 import { showTypes } from './shapes.js';
 import { paddings } from './window.js';
 
@@ -57,7 +57,7 @@ function lower(n: LowerInput<ConvTransposeAttrs>): Lowering {
     const inChannel = (g: Expr, c: Expr): Expr => e.add(e.mul(g, e.i32(channels / group)), c);
     const outChannel = (g: Expr, o: Expr): Expr => e.add(e.mul(g, e.i32(perGroup)), o);
     const initial = (o: Expr): Expr => (bias ? b.load(bias, [o]) : e.constant(scalarOf(logicalType(x)), 0));
-    if (y.strides[1] === 1 && !y.quant) {
+    if (rowsOfChannels(y)) {
       // Channels innermost: whole rows of outputs accumulate in place.
       b.loops([batch, ...size, group], ([image, ...rest]) => {
         const [p, g] = [rest.slice(0, -1), rest[rest.length - 1]];
@@ -115,4 +115,5 @@ export const convTranspose = defineOp<ConvTransposeAttrs>({
   lower,
   scalar: null,
   channelsLast: true,
+  accumulates: ({ outputs: [y] }) => rowsOfChannels(y),
 });

@@ -86,4 +86,5 @@ export const conv = defineOp<ConvAttrs>({
   lower,
   scalar: null,
   channelsLast: true,
+  accumulates: null,
 });

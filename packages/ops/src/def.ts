@@ -64,6 +64,11 @@ export interface OpDef<A = unknown> {
   readonly scalar: null | ((args: readonly Expr[], attrs: A, out: DType, ins: readonly DType[]) => Expr);
   /** True where input 0 and output 0 must be stored channels-last (N, spatial…, C). */
   readonly channelsLast: boolean;
+  /**
+   * Set where `lower` may keep partial results in its outputs, and whether it does: then they cannot be codes, which are made of
+   * them afterwards.
+   */
+  readonly accumulates: null | ((n: LowerInput<A>) => boolean);
 }
 
 export function defineOp<A>(def: OpDef<A>): OpDef {
@@ -91,11 +96,12 @@ export const plainOperand = (t: TensorType, constant: Tensor | null = null): Ope
 });
 
 /** `evaluate` and `lower` from one nest: the same statements are the definition, the reference and the generated code. */
-export function byNest<A>(body: NestBody<A>): Pick<OpDef<A>, 'evaluate' | 'lower' | 'scalar' | 'channelsLast'> {
+export function byNest<A>(body: NestBody<A>): Pick<OpDef<A>, 'evaluate' | 'lower' | 'scalar' | 'channelsLast' | 'accumulates'> {
   const lower = (n: LowerInput<A>): Lowering => buildNest(n, body);
   return {
     scalar: null,
     channelsLast: false,
+    accumulates: null,
     lower,
     evaluate: (inputs, attrs, outputs) => {
       const l = lower({ attrs, inputs: inputs.map((t) => plainOperand(t, t)), outputs: outputs.map((t) => plainOperand(t)) });
@@ -110,8 +116,12 @@ export function byNest<A>(body: NestBody<A>): Pick<OpDef<A>, 'evaluate' | 'lower
 /** Logical element type of an operand: quantised codes stand for f32. */
 export const logicalType = (v: Pick<View, 'dtype' | 'quant'>): DType => (v.quant ? 'f32' : v.dtype);
 
+/** Outputs as `lower` writes them: floats in place of codes where it accumulates in them. */
+export const writtenOutputs = (op: OpDef, n: LowerInput<unknown>): readonly Operand[] =>
+  op.accumulates?.(n) ? n.outputs.map((o) => ({ ...o, dtype: logicalType(o), quant: null })) : n.outputs;
+
 /** An elementwise op with numpy broadcasting, from its scalar expression. */
-export function byScalar<A>(scalar: NonNullable<OpDef<A>['scalar']>): Pick<OpDef<A>, 'evaluate' | 'lower' | 'scalar' | 'channelsLast'> {
+export function byScalar<A>(scalar: NonNullable<OpDef<A>['scalar']>): ReturnType<typeof byNest<A>> {
   return {
     ...byNest<A>((b, ins, [out], attrs) => b.elementwise(out, ins, (args) => scalar(args, attrs, logicalType(out), ins.map(logicalType)))),
     scalar,

@@ -4,7 +4,7 @@ import { runNest } from '@bitloom/kernel-spec';
 import { dequantize, type QuantParams, quantize } from '@bitloom/numerics';
 import { allocate, elementCount, Rng, rowMajorStrides, type Tensor, tensorOf, type TypedArray, toNumbers } from '@bitloom/tensor';
 import { type Case, discrete, smooth, title } from './cases.test.util.js';
-import { type Operand, plainOperand } from './def.js';
+import { type Operand, plainOperand, writtenOutputs } from './def.js';
 import { getOp, opTable } from './registry.js';
 
 const rng = new Rng(11);
@@ -33,14 +33,21 @@ function move(t: Tensor, strides: readonly number[], back: boolean): TypedArray 
 
 /** Runs the lowered nest on operands in the given layouts and storage; results come back row-major. */
 function runLowered(c: Case, inputs: readonly (Operand & { tensor: Tensor })[], outputs: readonly Operand[]): Tensor[] {
-  const lowering = getOp(c.op).lower({ attrs: c.attrs, inputs, outputs });
+  const op = getOp(c.op);
+  const written = writtenOutputs(op, { attrs: c.attrs, inputs, outputs });
+  const lowering = op.lower({ attrs: c.attrs, inputs, outputs: written });
   if (lowering.body.family !== 'nest') throw new Error('not a nest');
   expect(lowering.args).toEqual(inputs.map((_, i) => i));
-  const results = outputs.map((o) => allocate(o.dtype, o.shape));
+  const results = written.map((o) => allocate(o.dtype, o.shape));
   runNest(lowering.body.params, [...inputs.map((o) => move(o.tensor, o.strides, false)), ...results.map((t) => t.data)]);
-  return results.map((t, i) => ({ ...t, data: move(t, outputs[i].strides, true) }));
+  return results.map((t, i) => {
+    const logical = { ...t, data: move(t, written[i].strides, true) };
+    const q = outputs[i].quant;
+    return q && !written[i].quant ? codes(logical, q) : logical;
+  });
 }
 
+const codes = (t: Tensor, q: QuantParams): Tensor => tensorOf('u8', t.shape, quantize(toNumbers(t), t.shape, q));
 const withLayout = (o: Operand): Operand => ({ ...o, strides: randomStrides(o.shape) });
 const outputTypes = (c: Case) => opTable.infer(c.op, c.inputs, c.attrs, '');
 
@@ -58,7 +65,6 @@ describe('lowered nests', () => {
     }
   });
 
-  const codes = (t: Tensor, q: QuantParams): Tensor => tensorOf('u8', t.shape, quantize(toNumbers(t), t.shape, q));
   const real = (t: Tensor, q: QuantParams): Tensor => tensorOf('f32', t.shape, dequantize(toNumbers(t), t.shape, q));
   const stored = (t: TensorType, q: QuantParams | null): Operand => ({ ...plainOperand({ dtype: q ? 'u8' : t.dtype, shape: t.shape }), quant: q });
 

@@ -77,4 +77,5 @@ export const linear = defineOp<LinearAttrs>({
   lower,
   scalar: null,
   channelsLast: false,
+  accumulates: null,
 });

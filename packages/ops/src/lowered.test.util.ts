@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { convReference, runNest } from '@bitloom/kernel-spec';
 import { type QuantParams, dequantize, quantize } from '@bitloom/numerics';
 import { type DType, Rng, type Tensor, allocate, elementCount, getAt, rowMajorStrides, setAt, tensorOf } from '@bitloom/tensor';
-import type { Lowering, Operand } from './def.js';
+import { type Lowering, type Operand, writtenOutputs } from './def.js';
 import { channelsLastStrides } from './lowering.js';
 import { getOp } from './registry.js';
 
@@ -35,7 +35,7 @@ export const activationParams = (bits: number, scale: number, zero: number): Qua
 const offsets = (shape: readonly number[], strides: readonly number[]): number[] =>
   shape.reduce<number[]>((all, n, a) => all.flatMap((at) => Array.from({ length: n }, (_, i) => at + i * strides[a])), [0]);
 
-/** What the node lowers to. */
+/** What the node lowers to; outputs that accumulate are floats. */
 export function lowerOp(
   name: string, inputs: readonly Stored[], attrs: unknown, outputs: readonly (QuantParams | null)[], channelsLast: boolean,
 ): { lowering: Lowering; ins: Operand[]; outs: Operand[] } {
@@ -50,7 +50,8 @@ export function lowerOp(
     dtype: outputs[i] ? 'u8' : t.dtype, shape: t.shape, strides: strides(t.shape, true), elements: elementCount(t.shape), quant: outputs[i] ?? null,
     constant: null, weight: null,
   }));
-  return { lowering: op.lower({ attrs, inputs: ins, outputs: outs }), ins, outs };
+  const written = [...writtenOutputs(op, { attrs, inputs: ins, outputs: outs })];
+  return { lowering: op.lower({ attrs, inputs: ins, outputs: written }), ins, outs: written };
 }
 
 /** Logical results: codes where `outputs[i]` says how the output is quantised. */
@@ -70,7 +71,9 @@ export function runLowered(
   const { body } = lowering;
   if (body.family === 'conv') convReference(body.params, args, results[0].data);
   else runNest(body.params, [...args, ...results.map((r) => r.data)]);
-  return results.map((r, i) => tensorOf(r.dtype, r.shape, offsets(r.shape, outs[i].strides).map((at) => r.data[at])));
+  const logical = results.map((r, i) => tensorOf(r.dtype, r.shape, offsets(r.shape, outs[i].strides).map((at) => r.data[at])));
+  // Of what was accumulated as floats.
+  return logical.map((t, i) => (outputs[i] && !outs[i].quant ? tensorOf('u8', t.shape, codesOf(t, outputs[i]).data as Int32Array) : t));
 }
 
 /** Codes of f32 values, the values of codes, and the first through the second. */

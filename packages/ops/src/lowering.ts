@@ -5,6 +5,9 @@ import { fakeQuantize } from '@bitloom/numerics';
 import { DTYPES, type Tensor, type TypedArray, allocate, rowMajorStrides } from '@bitloom/tensor';
 import { type LowerInput, type Lowering, type NewConstant, type Operand, plainOperand } from './def.js';
 
+/** Whether elements of neighbouring channels are neighbours. */
+export const rowsOfChannels = (y: Pick<View, 'strides'>): boolean => y.strides[1] === 1;
+
 /** Strides of a logical (N, C, spatial…) tensor stored as (N, spatial…, C). */
 export function channelsLastStrides(shape: readonly number[]): number[] {
   const [n, spatial] = [shape[0], shape.slice(2)];

@@ -42,7 +42,7 @@ export const matmul = defineOp<NoAttrs>({
       const [batch, m] = [rows.slice(0, -1), rows[rows.length - 1]];
       const left = (i: Expr): Expr => b.load(x, [...batchOf(x, batch), m, i]);
       const right = (i: Expr, j: Expr): Expr => b.load(w, [...batchOf(w, batch), i, j]);
-      if (y.quant || n === 1) {
+      if (n === 1) {
         b.for(n, (j) => {
           const sum = b.local(zero);
           b.for(k, (i) => sum.set(e.add(sum.value, e.mul(left(i), right(i, j)))));
@@ -58,4 +58,5 @@ export const matmul = defineOp<NoAttrs>({
       });
     });
   }),
+  accumulates: ({ outputs: [y] }) => y.shape[y.shape.length - 1] > 1,
 });

@@ -5,7 +5,8 @@ import type { ValueId } from '@bitloom/ir';
 import { z } from 'zod';
 import { add, gated, padWith, sliceAxis, zeroInterleave } from './compose.js';
 import { byNest, defineOp } from './def.js';
-import { asCodes } from './movement.js';
+import { rowsOfChannels } from './lowering.js';
+import { asCodes, sameParams } from './movement.js';
 import { inferPool, poolNest, poolShape, poolWindow } from './pool.js';
 import { expectClass } from './shapes.js';
 
@@ -57,4 +58,5 @@ export const maxPool = defineOp<MaxPoolAttrs>({
     poolNest(b, from, y, a, from.quant ? e.f32(-Infinity) : lowest(from.dtype), float ? e.pmax : e.max, null);
   }),
   channelsLast: true,
+  accumulates: ({ inputs: [x], outputs: [y] }) => rowsOfChannels(y) && !sameParams(x.quant, y.quant),
 });

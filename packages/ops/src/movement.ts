@@ -5,7 +5,7 @@ import { elementCount, rowMajorStrides } from '@bitloom/tensor';
 import { constantOf } from './integer.js';
 
 /** Whether two operands hold values the same way, so that what one stores means the same in the other. */
-const sameParams = (a: QuantParams | null, b: QuantParams | null): boolean =>
+export const sameParams = (a: QuantParams | null, b: QuantParams | null): boolean =>
   a === b || (a !== null && b !== null && a.scale[0] === b.scale[0] && a.zeroPoint[0] === b.zeroPoint[0] && a.scheme.bits === b.scheme.bits);
 
 /** Source and destination of a copy: where both have the same quantisation, as raw codes, so that they move without arithmetic. */

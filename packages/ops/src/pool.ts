@@ -3,6 +3,7 @@ import type { TensorType } from '@bitloom/ir';
 import { type Expr, type NestBuilder, type View, e } from '@bitloom/kernel-spec';
 import { expectCount, showType } from './shapes.js';
 import { mismatch } from './def.js';
+import { rowsOfChannels } from './lowering.js';
 import { type Window, extents, forTaps, paddings, tapsInside, windowPositions } from './window.js';
 
 /** `ceilExtra`: padding at the end of each axis that ONNX's ceil_mode adds; never data, never counted. */
@@ -43,7 +44,7 @@ export function divisor(
 
 /**
  * y = finish(fold of `step` over the taps inside x, in increasing order, from `initial`). Where channels are innermost in y, whole
- * rows of channels accumulate in place (contiguous innermost loops); else, or where y is quantised, one local per output.
+ * rows of channels accumulate in place (contiguous innermost loops); else in one local per output.
  */
 export function poolNest(
   b: NestBuilder, x: View, y: View, a: PoolAttrs, initial: Expr,
@@ -53,7 +54,7 @@ export function poolNest(
   const size = x.shape.slice(2);
   const overTaps = (p: readonly Expr[], body: (source: Expr[]) => void): void =>
     forTaps(b, p.map((v, i) => tapsInside(b, a, i, v, out[i], size[i])), a.dilations, body);
-  if (y.strides[1] === 1 && !y.quant) {
+  if (rowsOfChannels(y)) {
     b.loops([batch, ...out], ([n, ...p]) => {
       const at = (c: Expr): Expr[] => [n, c, ...p];
       b.for(channels, (c) => b.store(y, at(c), initial));

@@ -66,9 +66,11 @@ const rows: readonly Row[] = [
   },
 ];
 
+const isRow = (x: Pick<View, 'strides' | 'shape'>, axis: number): boolean => x.strides[axis] === 1 && x.shape[axis] > 1;
+
 /**
- * Where x's contiguous axis stays, it is the innermost loop and results accumulate in the output; else (and for codes, which
- * cannot hold partial results) each result accumulates in a local.
+ * Where x's contiguous axis stays, it is the innermost loop and results accumulate in the output; else each result accumulates
+ * in a local.
  */
 function nest(b: NestBuilder, x: View, y: View, r: Row, { axes, keepdims }: ReduceAttrs): void {
   const t = logicalType(x);
@@ -76,8 +78,8 @@ function nest(b: NestBuilder, x: View, y: View, r: Row, { axes, keepdims }: Redu
   const keptAxes = x.shape.flatMap((_, a) => (axes.includes(a) ? [] : [a]));
   const strideOfY = (a: number): number => y.strides[keepdims ? a : keptAxes.indexOf(a)];
   keptAxes.sort((p, q) => strideOfY(q) - strideOfY(p));
-  const contiguous = keptAxes.find((a) => x.strides[a] === 1 && x.shape[a] > 1);
-  const inner = contiguous === undefined || y.quant ? [] : [contiguous];
+  const contiguous = keptAxes.find((a) => isRow(x, a));
+  const inner = contiguous === undefined ? [] : [contiguous];
   const outer = keptAxes.filter((a) => !inner.includes(a));
   const extents = (list: readonly number[]): number[] => list.map((a) => x.shape[a]);
 
@@ -115,5 +117,6 @@ export const reduceOps: readonly OpDef[] = rows.map((r) =>
       return [r.gradient(b, reshapeTo(b, dy!, wide), x, reshapeTo(b, y, wide), axes)];
     },
     ...byNest<ReduceAttrs>((b, [x], [y], a) => nest(b, x, y, r, a)),
+    accumulates: ({ inputs: [x], attrs: { axes } }) => x.shape.some((_, a) => !axes.includes(a) && isRow(x, a)),
   }),
 );

@@ -172,4 +172,5 @@ export const resize = defineOp<ResizeAttrs>({
   lower,
   scalar: null,
   channelsLast: false,
+  accumulates: null,
 });

@@ -41,15 +41,16 @@ export const softmax = defineOp<SoftmaxAttrs>({
     lines(b, x, axis, (at, max) => {
       const exp = (i: Expr): Expr => callIn(t, 'exp', e.sub(b.load(x, at(i)), max));
       const sum = b.local(constantOf(t, 0));
-      // The output holds the exponentials meanwhile, unless it is codes, which would round them.
+      // The output holds the exponentials meanwhile.
       b.for(x.shape[axis], (i) => {
         const v = b.let(exp(i));
-        if (!y.quant) b.store(y, at(i), v);
+        b.store(y, at(i), v);
         sum.set(e.add(sum.value, v));
       });
-      b.for(x.shape[axis], (i) => b.store(y, at(i), e.div(y.quant ? exp(i) : b.load(y, at(i)), sum.value)));
+      b.for(x.shape[axis], (i) => b.store(y, at(i), e.div(b.load(y, at(i)), sum.value)));
     });
   }),
+  accumulates: () => true,
 });
 
 export const logSoftmax = defineOp<SoftmaxAttrs>({

@@ -137,6 +137,19 @@ describe('what lowering makes', () => {
     expect(families(lowerGraph(calibrated(g, [[y, activation(8, 1 / 8, 0)]])))).toEqual(['nest', 'nest', 'nest', 'f32 conv to f32']);
   });
 
+  it('codes that many sums read are decoded once, and codes of sums made by rows are made after them', () => {
+    const b = createBuilder('product');
+    const [x, w] = [b.input('x', { dtype: 'f32', shape: [3, 8] }), b.input('w', { dtype: 'f32', shape: [8, 5] })];
+    const y = b.add('matmul', [b.add('relu', [x]), w]);
+    const g = b.build([b.add('relu', [y])]);
+    const [r, q] = [g.nodes.find((n) => n.op === 'relu')!.outputs[0], activation(8, 1 / 16, 8)];
+    const program = lowerGraph(calibrated(g, [[r, q], [w, q], [y, q]]));
+    const made = program.calls.flatMap((c) => c.results.map((id) => program.buffers[id])).map((o) => `${o.name.replace(/^.*\./, '')} ${o.dtype}`);
+    const name = (id: ValueId): string => valueOf(g, id).name;
+    // Of w every element is read three times, of the other operand five times.
+    expect(made).toEqual([`${name(w)} u8`, `${name(r)} u8`, 'converted f32', 'partial f32', `${name(y)} u8`, `${name(g.outputs[0])} f32`]);
+  });
+
   it('a bias that is no constant makes the layer a float one', () => {
     const b = createBuilder('bias');
     const [x, bias] = [b.input('x', { dtype: 'f32', shape: [2, 4] }), b.input('bias', { dtype: 'f32', shape: [3] })];

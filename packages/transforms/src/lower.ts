@@ -3,7 +3,7 @@ import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Node, type TensorType, type ValueId, constantData, consumers, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
 import { type BufferDef, type BufferId, type Expr, type KernelCall, NestBuilder, type Port, type Program } from '@bitloom/kernel-spec';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
-import { type Lowering, type Operand, channelsLastStrides, getOp } from '@bitloom/ops';
+import { type Lowering, type Operand, channelsLastStrides, getOp, writtenOutputs } from '@bitloom/ops';
 import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
 import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
 import { layersOf } from './precision.js';
@@ -49,6 +49,14 @@ function channelsLastValues(g: Graph): Set<ValueId> {
   for (const n of g.nodes) if (n.op === 'linear') found.delete(n.outputs[0]);
   return found;
 }
+
+/** How often a matrix product reads each element of an operand: the columns of the other, or its rows. */
+function timesRead(g: Graph, { inputs }: Node, operand: number): number {
+  const other = typeOf(g, inputs[1 - operand]).shape;
+  return other[other.length - (operand === 0 ? 1 : 2)];
+}
+/** Codes that are read as often are decoded beforehand. */
+const DECODED = 4;
 
 /**
  * The network as kernel calls. Values with calibrated precision are stored as u8 codes; convolutions and fully connected
@@ -181,7 +189,7 @@ export function lowerGraph(graph: Graph): Program {
         : i === 0 && n.op === 'linear' ? rowMajorStrides(type.shape)
         : s.strides;
       let known = constantData(producer, id);
-      const decode = isMac && i === 0 && s.quant !== null && !integer;
+      const decode = s.quant !== null && (isMac ? i === 0 && !integer : n.op === 'matmul' && timesRead(g, n, i) >= DECODED);
       if (decode || !sameOrder(type.shape, wanted, s.strides)) {
         const t = buffer(`${valueOf(g, id).name}.converted`, decode ? type.dtype : s.dtype, type.shape, wanted, decode ? null : s.quant, null);
         convert(s, t, origin);
@@ -194,11 +202,10 @@ export function lowerGraph(graph: Graph): Program {
     const outs = n.outputs.map((id) => allocate(id));
     // Integer weights without integer activations count as floats.
     const floats = isMac && !ins[0].operand.quant;
-    const lowered: Lowering = op.lower({
-      attrs: n.attrs,
-      inputs: ins.map(({ operand: o }) => (floats && o.constant && o.weight ? { ...o, weight: null, constant: dequantized(o.constant, o.weight) } : o)),
-      outputs: outs.map((s) => ({ ...s, elements: elementCount(s.shape), constant: null, weight: null })),
-    });
+    const inputs = ins.map(({ operand: o }) => (floats && o.constant && o.weight ? { ...o, weight: null, constant: dequantized(o.constant, o.weight) } : o));
+    const outputs = writtenOutputs(op, { attrs: n.attrs, inputs, outputs: outs.map((s) => ({ ...s, elements: elementCount(s.shape), constant: null, weight: null })) });
+    const written = outs.map((s, i) => (outputs[i].quant === s.quant ? s : buffer(`${valueOf(g, n.outputs[i]).name}.partial`, outputs[i].dtype, s.shape, s.strides, null, null)));
+    const lowered: Lowering = op.lower({ attrs: n.attrs, inputs, outputs });
     const args = lowered.args.map((a): BufferId => {
       if (typeof a === 'number') return ins[a].storage.buffer;
       // Layers with the same weights share the packed form.
@@ -209,7 +216,11 @@ export function lowerGraph(graph: Graph): Program {
       if (key !== null) packed.set(key, made);
       return made;
     });
-    calls.push({ ...lowered.body, args, results: outs.map((s) => s.buffer), origin });
+    calls.push({ ...lowered.body, args, results: written.map((s) => s.buffer), origin });
+    // Codes of rows that were accumulated: two nests along rows take less time than one that makes a result after the other.
+    written.forEach((s, i) => {
+      if (s !== outs[i]) convert(s, outs[i], origin);
+    });
   };
 
   const inputs: Port[] = g.inputs.map((id) => {
