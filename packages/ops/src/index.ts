@@ -29,6 +29,7 @@ export type { ConvAttrs } from './conv.js';
 export type { ConvTransposeAttrs } from './conv-transpose.js';
 export type { LinearAttrs } from './linear.js';
 export { channelsLastStrides } from './lowering.js';
+export { sameParams } from './movement.js';
 export type { MaxPoolAttrs } from './max-pool.js';
 export type { ResizeAttrs } from './resize.js';
 export type { TopkAttrs } from './topk.js';

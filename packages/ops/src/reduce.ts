@@ -66,6 +66,7 @@ const rows: readonly Row[] = [
   },
 ];
 
+/** Whether elements along an axis are neighbours. */
 const isRow = (x: Pick<View, 'strides' | 'shape'>, axis: number): boolean => x.strides[axis] === 1 && x.shape[axis] > 1;
 
 /**

@@ -3,7 +3,7 @@ import { fail } from '@bitloom/diagnostics';
 import { type Graph, type Node, type TensorType, type ValueId, constantData, consumers, isConst, producers, typeOf, valueOf } from '@bitloom/ir';
 import { type BufferDef, type BufferId, type Expr, type KernelCall, NestBuilder, type Port, type Program } from '@bitloom/kernel-spec';
 import { type QuantParams, fakeQuantize } from '@bitloom/numerics';
-import { type Lowering, type Operand, channelsLastStrides, getOp, writtenOutputs } from '@bitloom/ops';
+import { type Lowering, type Operand, channelsLastStrides, getOp, sameParams, writtenOutputs } from '@bitloom/ops';
 import { type DType, type Tensor, type TypedArray, elementCount, rowMajorStrides, sameShape } from '@bitloom/tensor';
 import { type Cluster, isPointwise, pointwiseClusters } from './clusters.js';
 import { layersOf } from './precision.js';
@@ -18,9 +18,6 @@ interface Storage {
   readonly strides: readonly number[];
   readonly quant: QuantParams | null;
 }
-
-const sameParams = (a: QuantParams | null, b: QuantParams | null): boolean =>
-  a === b || (!!a && !!b && a.scale[0] === b.scale[0] && a.zeroPoint[0] === b.zeroPoint[0] && a.scheme.bits === b.scheme.bits);
 
 const dequantized = (t: Tensor, q: QuantParams): Tensor => ({ ...t, data: fakeQuantize(t.data as Float32Array, t.shape, q) });
 

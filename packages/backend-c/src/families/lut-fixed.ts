@@ -10,6 +10,7 @@ const TABLE_BITS = 8;
 /** With fewer sums before they overflow the carries cost more than making tables does; with shorter indices there are too many look-ups. */
 const LEAST_FLUSH = 4;
 const LEAST_INDEX_BITS = 4;
+/** Look-ups that are unrolled, at most. */
 const UNROLLED = 10;
 const VECTORS = 2;
 const positions = (vectors: number): number => (vectors === 1 ? 8 : 4);
